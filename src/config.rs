@@ -1,0 +1,368 @@
+//! The effective configuration: what the rest of the program reads. Every value here has been checked.
+//!
+//! `config/parse.rs` makes it from YAML and reports every mistake at once.
+
+pub mod bounds;
+pub mod check;
+pub mod defaults;
+pub mod keys;
+pub mod mistake;
+pub mod parse;
+pub mod render;
+pub mod substitute;
+pub mod walk;
+pub mod yaml;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Everything the agent is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The node's name, for the `Computer` column.
+    pub node: String,
+    /// The `ClusterName` column; absent: no such column.
+    pub cluster_name: Option<String>,
+    /// Where checkpoints, dead letters and the default file sink live.
+    pub state_dir: PathBuf,
+    /// How long a drain may take after SIGTERM.
+    pub shutdown_grace_ms: u64,
+    /// What to tail.
+    pub logs: Logs,
+    /// The admin server.
+    pub admin: Admin,
+    /// The agent's own log.
+    pub own_log: OwnLog,
+    /// Where it goes, in file order.
+    pub sinks: Vec<Sink>,
+}
+
+/// What to tail, and the catalog's limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logs {
+    /// `/var/log/pods`.
+    pub pod_logs: PathBuf,
+    /// `/var/log/containers`: only its link names are read, for container ids.
+    pub container_links: PathBuf,
+    /// How often a growing log is looked at.
+    pub poll_active_ms: u64,
+    /// How often a quiet log is looked at, at least.
+    pub poll_idle_ms: u64,
+    /// How often every directory is listed whatever the watcher says.
+    pub rescan_interval_ms: u64,
+    /// How long a chain must be absent from successful scans before its cursors are forgotten.
+    pub forget_after_ms: u64,
+    /// The keeper's budget: bytes of deleted files that are held open because a sink has not read them.
+    pub held_bytes_max: u64,
+    /// The keeper's budget: descriptors of segments held open, live ones included.
+    pub held_files_max: usize,
+    /// Whether the agent's own pod is collected.
+    pub collect_self: bool,
+}
+
+/// The admin server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Address of `/metrics`, `/healthz`, `/readyz` and `/status`.
+    pub listen: SocketAddr,
+}
+
+/// The agent's own log, on stderr.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OwnLog {
+    /// Least urgent level that is written.
+    pub level: tracing::Level,
+    /// JSON lines in place of text.
+    pub json: bool,
+}
+
+/// One sink: a pipeline of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sink {
+    /// The user's name for it: label value, checkpoint directory name.
+    pub name: String,
+    /// What it is.
+    pub kind: SinkKind,
+    /// How rows look.
+    pub rows: Rows,
+    /// How payloads are compressed.
+    pub compression: Compression,
+    /// Where it starts in logs that exist when it first runs.
+    pub read_from: ReadFrom,
+    /// Threads; chains are hashed to them.
+    pub workers: usize,
+    /// Its bounds.
+    pub limits: Limits,
+}
+
+/// THE list of sinks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkKind {
+    /// Rows on standard output.
+    Stdout,
+    /// Accepts everything, keeps nothing: for measuring.
+    Blackhole,
+    /// Rolling files.
+    File(FileSink),
+    /// HTTP POST.
+    Http(Box<HttpSink>),
+}
+
+/// Rolling files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileSink {
+    /// The directory; made if missing.
+    pub directory: PathBuf,
+    /// A file is rolled when it has reached this size.
+    pub roll_bytes: u64,
+    /// A file is rolled when it is this old and not empty.
+    pub roll_interval_ms: u64,
+    /// Oldest files are retired (deleted, counted) while all together are larger than this.
+    pub total_bytes_max: u64,
+}
+
+/// HTTP POST.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpSink {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// Further request headers.
+    pub headers: Vec<(String, Secret)>,
+    /// How to authenticate.
+    pub auth: Auth,
+    /// Trust.
+    pub tls: Tls,
+    /// Limit on connecting, TLS included.
+    pub connect_timeout_ms: u64,
+    /// Limit on one request, from its first byte to the answer's last.
+    pub request_timeout_ms: u64,
+    /// An idle connection is closed after this long.
+    pub keep_alive_ms: u64,
+}
+
+/// How to authenticate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Auth {
+    /// Not at all.
+    None,
+    /// `Authorization: Bearer`.
+    Bearer(Secret),
+    /// `Authorization: Basic`.
+    Basic {
+        /// User name.
+        user: String,
+        /// Password.
+        password: Secret,
+    },
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq)]
+pub enum Secret {
+    /// Given in the config (perhaps through `${NAME}`).
+    Literal(String),
+    /// Read from a file, again when the file changes. Trailing line ends are not part of it.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Secret::Literal(_) => f.write_str("(hidden)"),
+            Secret::File(path) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
+/// TLS trust and identity.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// PEM bundle trusted in place of the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// PEM client certificate chain.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM key of the client certificate.
+    pub key_file: Option<PathBuf>,
+}
+
+/// How payloads are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not.
+    None,
+    /// gzip, level 1-9.
+    Gzip(u32),
+    /// Zstandard, level 1-19.
+    Zstd(i32),
+}
+
+/// Where a sink starts in logs that exist when it first runs. Later logs start at their beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Read all there is.
+    Beginning,
+    /// Skip all there is, counted as `excluded{backlog}`.
+    End,
+    /// Skip segments last written longer ago than `age_max_ms`, and what lies more than `bytes_max` before the end.
+    Backlog {
+        /// Oldest segment that is read.
+        age_max_ms: Option<u64>,
+        /// Most bytes that are read per chain.
+        bytes_max: Option<u64>,
+    },
+}
+
+/// How rows look.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows {
+    /// Envelope.
+    pub format: RowFormat,
+    /// Renamed or dropped columns.
+    pub columns: Columns,
+    /// Write a message that is a JSON object as an object.
+    pub parse_json: bool,
+    /// Add the `RecordUid` column.
+    pub record_uid: bool,
+    /// Static columns, written last, in order.
+    pub fields: Vec<(String, serde_json::Value)>,
+}
+
+/// Envelope of a payload of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowFormat {
+    /// One object per line.
+    Ndjson,
+    /// One array.
+    JsonArray,
+}
+
+/// Names of the columns; `None` drops a column. `column` is one of [`Columns::NAMES`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Columns(Vec<(&'static str, Option<String>)>);
+
+impl Columns {
+    /// The columns in the order in which they are written.
+    pub const NAMES: [&'static str; 13] = [
+        "TimeGenerated",
+        "Computer",
+        "ContainerId",
+        "ContainerName",
+        "PodName",
+        "PodNamespace",
+        "LogMessage",
+        "LogSource",
+        "LogLevel",
+        "KubernetesMetadata",
+        "ClusterName",
+        "RecordUid",
+        "LogFlags",
+    ];
+
+    /// Renames a column, or drops it.
+    pub fn set(&mut self, column: &'static str, name: Option<String>) {
+        self.0.retain(|(known, _)| *known != column);
+        self.0.push((column, name));
+    }
+
+    /// Under what name a column is written; `None`: not at all.
+    pub fn name<'a>(&'a self, column: &'a str) -> Option<&'a str> {
+        match self.0.iter().find(|(known, _)| *known == column) {
+            Some((_, name)) => name.as_deref(),
+            None => Some(column),
+        }
+    }
+}
+
+/// The bounds of one sink. Each has its default in [`Limits::default`] and its meaning in the config reference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Longest message that is kept whole; the rest of a longer one is skipped and counted.
+    pub record_bytes_max: usize,
+    /// Bytes that one turn of one chain may read.
+    pub block_bytes: usize,
+    /// All open records (P without F) together.
+    pub join_bytes_max: usize,
+    /// An open record is delivered, marked partial, when it has waited this long for its end.
+    pub partial_timeout_ms: u64,
+    /// A payload is sealed when it has this many (compressed) bytes.
+    pub payload_bytes_max: usize,
+    /// A payload is sealed when it has this many bytes before compression.
+    pub payload_uncompressed_bytes_max: usize,
+    /// A payload is sealed when it has this many records.
+    pub payload_records_max: u32,
+    /// A payload is sealed when its first record is this old.
+    pub flush_interval_ms: u64,
+    /// Finished payloads that may wait or be under way; when all are taken, reading stops.
+    pub payload_slots: usize,
+    /// Attempts under way at once.
+    pub requests_in_flight: usize,
+    /// First back-off after a failure.
+    pub backoff_min_ms: u64,
+    /// Longest back-off.
+    pub backoff_max_ms: u64,
+    /// How often a paused sink is probed.
+    pub probe_interval_ms: u64,
+    /// After failing for this long, a payload is stepped over once to see whether the fault is its own.
+    pub stuck_after_ms: u64,
+    /// More rejected records in a minute pause the sink.
+    pub rejects_per_minute_max: u32,
+    /// Bytes of rejected records that are kept in the state directory.
+    pub dead_letter_bytes_max: u64,
+    /// Gzip segments being inflated at once, per worker.
+    pub gzip_open_max: usize,
+    /// How far the durable checkpoint may lag.
+    pub checkpoint_interval_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            record_bytes_max: 256 * 1024,
+            block_bytes: 256 * 1024,
+            join_bytes_max: 4 * 1024 * 1024,
+            partial_timeout_ms: 60_000,
+            payload_bytes_max: 1024 * 1024,
+            payload_uncompressed_bytes_max: 8 * 1024 * 1024,
+            payload_records_max: 50_000,
+            flush_interval_ms: 1_000,
+            payload_slots: 4,
+            requests_in_flight: 2,
+            backoff_min_ms: 500,
+            backoff_max_ms: 30_000,
+            probe_interval_ms: 30_000,
+            stuck_after_ms: 600_000,
+            rejects_per_minute_max: 10,
+            dead_letter_bytes_max: 16 * 1024 * 1024,
+            gzip_open_max: 8,
+            checkpoint_interval_ms: 1_000,
+        }
+    }
+}
+
+impl Default for Logs {
+    fn default() -> Logs {
+        Logs {
+            pod_logs: PathBuf::from("/var/log/pods"),
+            container_links: PathBuf::from("/var/log/containers"),
+            poll_active_ms: 50,
+            poll_idle_ms: 800,
+            rescan_interval_ms: 10_000,
+            forget_after_ms: 600_000,
+            held_bytes_max: 512 * 1024 * 1024,
+            held_files_max: 768,
+            collect_self: false,
+        }
+    }
+}
+
+impl Default for Rows {
+    fn default() -> Rows {
+        Rows {
+            format: RowFormat::Ndjson,
+            columns: Columns::default(),
+            parse_json: false,
+            record_uid: false,
+            fields: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! One sink: its type first, for the type says which keys there are and what their defaults are.
+
+use super::{at_most, file, http, is_map, rows};
+use crate::config::defaults::COMPRESSION_LEVEL;
+use crate::config::keys::{
+    BACKLOG_NUMBERS, Backlog, Known, LIMITS, SINK_NUMBERS, common, file as file_keys,
+    http as http_keys,
+};
+use crate::config::mistake::Report;
+use crate::config::walk::Section;
+use crate::config::{Compression, Config, FileSink, HttpSink, Limits, ReadFrom, Sink, SinkKind};
+
+#[derive(Clone, Copy)]
+enum Type {
+    Http,
+    File,
+    Stdout,
+    Blackhole,
+}
+
+const TYPES: [(&str, Type); 4] = [
+    ("http", Type::Http),
+    ("file", Type::File),
+    ("stdout", Type::Stdout),
+    ("blackhole", Type::Blackhole),
+];
+
+/// Makes the sink called `name`. Of `config`, all but the sinks has been checked.
+pub(super) fn check(
+    section: Section<'_>,
+    name: &str,
+    config: &Config,
+    report: &mut Report,
+) -> Sink {
+    let section = section.knowing(common());
+    let kind = section.choice("type", &TYPES, report);
+    if section.entry("type").is_none() {
+        section.missing("type", report);
+    }
+    let section = section.knowing(match kind {
+        Some(Type::Http) => common().and(http_keys()),
+        Some(Type::File) => common().and(file_keys()),
+        Some(Type::Stdout | Type::Blackhole) => common(),
+        // Nobody can tell which keys are foreign to a type that is not known.
+        None => common().and(http_keys()).and(file_keys()),
+    });
+    section.refuse_unknown(report);
+    let kind = match kind {
+        Some(Type::Http) => {
+            let mut http = HttpSink::new(String::new());
+            http::check(&section, &mut http, report);
+            SinkKind::Http(Box::new(http))
+        }
+        Some(Type::File) => {
+            let mut file = FileSink::new(FileSink::default_directory(&config.state_dir));
+            file::check(&section, &mut file, config, report);
+            SinkKind::File(file)
+        }
+        Some(Type::Stdout) => SinkKind::Stdout,
+        Some(Type::Blackhole) | None => SinkKind::Blackhole,
+    };
+    let mut sink = Sink::new(name.to_owned(), kind);
+    section.numbers(&SINK_NUMBERS, &mut sink, report);
+    section.numbers(&LIMITS, &mut sink.limits, report);
+    relations(&section, &sink.limits, report);
+    rows::check(&section, &mut sink.rows, report);
+    compression(&section, &mut sink.compression, report);
+    if let Some(read_from) = read_from(&section, report) {
+        sink.read_from = read_from;
+    }
+    sink
+}
+
+fn relations(section: &Section<'_>, limits: &Limits, report: &mut Report) {
+    let record = ("record_bytes_max", limits.record_bytes_max as u64);
+    let uncompressed = (
+        "payload_uncompressed_bytes_max",
+        limits.payload_uncompressed_bytes_max as u64,
+    );
+    let payload = ("payload_bytes_max", limits.payload_bytes_max as u64);
+    let join = ("join_bytes_max", limits.join_bytes_max as u64);
+    let in_flight = ("requests_in_flight", limits.requests_in_flight as u64);
+    let slots = ("payload_slots", limits.payload_slots as u64);
+    let backoff_min = ("backoff_min_ms", limits.backoff_min_ms);
+    let backoff_max = ("backoff_max_ms", limits.backoff_max_ms);
+    at_most(section, payload, uncompressed, report);
+    at_most(section, record, uncompressed, report);
+    at_most(section, record, join, report);
+    at_most(section, in_flight, slots, report);
+    at_most(section, backoff_min, backoff_max, report);
+}
+
+#[derive(Clone, Copy)]
+enum Codec {
+    None,
+    Gzip,
+    Zstd,
+}
+
+fn compression(section: &Section<'_>, compression: &mut Compression, report: &mut Report) {
+    let codecs = [
+        ("none", Codec::None),
+        ("gzip", Codec::Gzip),
+        ("zstd", Codec::Zstd),
+    ];
+    let chosen = section.choice("compression", &codecs, report);
+    if chosen.is_none() && section.entry("compression").is_some() {
+        return;
+    }
+    let codec = chosen.unwrap_or(match compression {
+        Compression::None => Codec::None,
+        Compression::Gzip(_) => Codec::Gzip,
+        Compression::Zstd(_) => Codec::Zstd,
+    });
+    let field = section.field("compression_level");
+    let mut level = COMPRESSION_LEVEL;
+    if let Some(field) = field.filter(|field| !field.is_null()) {
+        let level_max = match codec {
+            Codec::None => 0,
+            Codec::Gzip => 9,
+            Codec::Zstd => 19,
+        };
+        let found = field.text().and_then(|text| text.parse().ok());
+        match found.filter(|level| (1..=level_max).contains(level)) {
+            Some(found) => level = found,
+            None => field.refuse(report),
+        }
+    }
+    *compression = match codec {
+        Codec::None => Compression::None,
+        Codec::Gzip => Compression::Gzip(level),
+        Codec::Zstd => Compression::Zstd(i32::try_from(level).unwrap_or(1)),
+    };
+}
+
+fn read_from(section: &Section<'_>, report: &mut Report) -> Option<ReadFrom> {
+    let field = section.field("read_from")?;
+    if !is_map(field.node) {
+        let words = [("beginning", ReadFrom::Beginning), ("end", ReadFrom::End)];
+        return section.choice("read_from", &words, report);
+    }
+    let known = Known::default().numbers(&BACKLOG_NUMBERS);
+    let inner = section.section("read_from", known, report)?;
+    let mut backlog = Backlog::default();
+    let is_null = |key: &str| inner.field(key).is_some_and(|field| field.is_null());
+    let given = BACKLOG_NUMBERS.into_iter();
+    let given: Vec<_> = given.filter(|number| !is_null(number.name)).collect();
+    inner.numbers(&given, &mut backlog, report);
+    if inner.entries.iter().all(|entry| is_null(&entry.key)) {
+        return field.wrong(report);
+    }
+    Some(ReadFrom::Backlog {
+        age_max_ms: backlog.age_max_ms,
+        bytes_max: backlog.bytes_max,
+    })
+}

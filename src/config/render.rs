@@ -1,0 +1,281 @@
+//! A configuration as YAML, every default written out, secrets hidden.
+//!
+//! Invariant: what is rendered parses to an equal configuration, but for secrets that were given as text.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::keys::{FILE_NUMBERS, HTTP_NUMBERS, LIMITS, LOGS_NUMBERS, Number, TOP_NUMBERS};
+use super::substitute::escape;
+use super::{
+    Auth, Columns, Compression, Config, ReadFrom, RowFormat, Rows, Secret, Sink, SinkKind,
+};
+
+/// What stands in place of a secret.
+pub const HIDDEN: &str = "(hidden)";
+
+/// The configuration as YAML.
+pub fn render(config: &Config) -> String {
+    let mut page = Page {
+        text: String::new(),
+        depth: 0,
+    };
+    page.scalar("node", &config.node);
+    page.scalar_or_null("cluster_name", config.cluster_name.as_deref());
+    page.path("state_dir", &config.state_dir);
+    page.numbers(&TOP_NUMBERS, config);
+    page.open("logs");
+    page.path("pod_logs", &config.logs.pod_logs);
+    page.path("container_links", &config.logs.container_links);
+    page.raw("collect_self", config.logs.collect_self);
+    page.numbers(&LOGS_NUMBERS, &config.logs);
+    page.close();
+    page.open("admin");
+    page.scalar("listen", &config.admin.listen.to_string());
+    page.close();
+    page.open("own_log");
+    let level = config.own_log.level.as_str().to_ascii_lowercase();
+    page.raw("level", level);
+    page.raw("format", if config.own_log.json { "json" } else { "text" });
+    page.close();
+    page.open("sinks");
+    for sink in &config.sinks {
+        page.sink(sink);
+    }
+    page.text
+}
+
+struct Page {
+    text: String,
+    depth: usize,
+}
+
+impl Page {
+    fn raw(&mut self, key: &str, value: impl std::fmt::Display) {
+        let indent = self.depth * 2;
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{:indent$}{key}: {value}", "");
+    }
+
+    fn scalar(&mut self, key: &str, value: &str) {
+        self.raw(key, quoted(&escape(value)));
+    }
+
+    fn scalar_or_null(&mut self, key: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.scalar(key, value),
+            None => self.raw(key, "null"),
+        }
+    }
+
+    fn path(&mut self, key: &str, path: &Path) {
+        self.scalar(key, &path.to_string_lossy());
+    }
+
+    fn secret(&mut self, key: &str, secret: &Secret) {
+        match secret {
+            Secret::Literal(_) => self.scalar(key, HIDDEN),
+            Secret::File(path) => {
+                self.open(key);
+                self.path("file", path);
+                self.close();
+            }
+        }
+    }
+
+    fn numbers<T>(&mut self, numbers: &[Number<T>], from: &T) {
+        for number in numbers {
+            self.raw(number.name, (number.get)(from));
+        }
+    }
+
+    fn open(&mut self, key: &str) {
+        self.raw(key, "");
+        // The space behind the colon of a key that opens a mapping.
+        self.text.truncate(self.text.trim_end().len());
+        self.text.push('\n');
+        self.depth += 1;
+    }
+
+    fn close(&mut self) {
+        self.depth -= 1;
+    }
+
+    fn sink(&mut self, sink: &Sink) {
+        self.open(&sink.name);
+        match &sink.kind {
+            SinkKind::Stdout => self.raw("type", "stdout"),
+            SinkKind::Blackhole => self.raw("type", "blackhole"),
+            SinkKind::File(file) => {
+                self.raw("type", "file");
+                self.path("directory", &file.directory);
+                self.numbers(&FILE_NUMBERS, file);
+            }
+            SinkKind::Http(http) => {
+                self.raw("type", "http");
+                self.http(http);
+            }
+        }
+        self.raw("workers", sink.workers);
+        self.read_from(sink.read_from);
+        self.rows(&sink.rows);
+        match sink.compression {
+            Compression::None => {
+                self.raw("compression", "none");
+                self.raw("compression_level", "null");
+            }
+            Compression::Gzip(level) => {
+                self.raw("compression", "gzip");
+                self.raw("compression_level", level);
+            }
+            Compression::Zstd(level) => {
+                self.raw("compression", "zstd");
+                self.raw("compression_level", level);
+            }
+        }
+        self.numbers(&LIMITS, &sink.limits);
+        self.close();
+    }
+
+    fn http(&mut self, http: &super::HttpSink) {
+        self.scalar("url", &http.url);
+        if http.headers.is_empty() {
+            self.raw("headers", "{}");
+        } else {
+            self.open("headers");
+            for (name, value) in &http.headers {
+                self.secret(&quoted(name), value);
+            }
+            self.close();
+        }
+        match &http.auth {
+            Auth::None => {}
+            Auth::Bearer(token) => self.secret("bearer_token", token),
+            Auth::Basic { user, password } => {
+                self.open("basic");
+                self.scalar("user", user);
+                self.secret("password", password);
+                self.close();
+            }
+        }
+        self.open("tls");
+        let tls = &http.tls;
+        for (key, file) in [
+            ("ca_file", &tls.ca_file),
+            ("certificate_file", &tls.certificate_file),
+            ("key_file", &tls.key_file),
+        ] {
+            let file = file.as_ref().map(|file| file.to_string_lossy());
+            self.scalar_or_null(key, file.as_deref());
+        }
+        self.close();
+        self.numbers(&HTTP_NUMBERS, http);
+    }
+
+    fn read_from(&mut self, read_from: ReadFrom) {
+        match read_from {
+            ReadFrom::Beginning => self.raw("read_from", "beginning"),
+            ReadFrom::End => self.raw("read_from", "end"),
+            ReadFrom::Backlog {
+                age_max_ms,
+                bytes_max,
+            } => {
+                self.open("read_from");
+                for (key, value) in [("age_max_ms", age_max_ms), ("bytes_max", bytes_max)] {
+                    match value {
+                        Some(value) => self.raw(key, value),
+                        None => self.raw(key, "null"),
+                    }
+                }
+                self.close();
+            }
+        }
+    }
+
+    fn rows(&mut self, rows: &Rows) {
+        let format = match rows.format {
+            RowFormat::Ndjson => "ndjson",
+            RowFormat::JsonArray => "json_array",
+        };
+        self.raw("format", format);
+        let changed = |column: &&'static str| rows.columns.name(column) != Some(*column);
+        let columns: Vec<_> = Columns::NAMES.into_iter().filter(changed).collect();
+        if columns.is_empty() {
+            self.raw("columns", "{}");
+        } else {
+            self.open("columns");
+            for column in columns {
+                self.scalar_or_null(column, rows.columns.name(column));
+            }
+            self.close();
+        }
+        if rows.fields.is_empty() {
+            self.raw("fields", "{}");
+        } else {
+            self.open("fields");
+            for (name, value) in &rows.fields {
+                self.raw(&quoted(name), json(value));
+            }
+            self.close();
+        }
+        self.raw("parse_json", rows.parse_json);
+        self.raw("record_uid", rows.record_uid);
+    }
+}
+
+/// A JSON value in YAML's flow style.
+fn json(value: &serde_json::Value) -> String {
+    use serde_json::Value as Json;
+    match value {
+        Json::String(text) => quoted(&escape(text)),
+        Json::Array(items) => {
+            let items: Vec<String> = items.iter().map(json).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Json::Object(entries) => {
+            let entries = entries.iter();
+            // Keys are always quoted: in flow style YAML reads more into plain ones.
+            let entries: Vec<String> = entries
+                .map(|(key, value)| format!("{}: {}", in_quotes(key), json(value)))
+                .collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => value.to_string(),
+    }
+}
+
+/// A text as a YAML scalar: plain where nothing else can be read into it.
+fn quoted(text: &str) -> String {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.');
+    let meant = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && text.chars().all(word)
+        && !meant.contains(&text.to_ascii_lowercase().as_str());
+    if plain {
+        text.to_owned()
+    } else {
+        in_quotes(text)
+    }
+}
+
+/// A text in double quotes (YAML 1.2.2, section 7.3.1).
+fn in_quotes(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            ' '..='~' => quoted.push(c),
+            _ if c.is_alphanumeric() => quoted.push(c),
+            _ => {
+                // Writing to a String cannot fail.
+                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests;

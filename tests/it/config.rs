@@ -1,0 +1,319 @@
+//! The config reference, the examples, and `longshore check` on files.
+#![allow(clippy::unwrap_used)] // a helper that cannot go on ends its test
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use longshore::catalog::chain::Loss;
+use longshore::cli::check::{BAD, GOOD, check};
+use longshore::config::keys::places;
+use longshore::config::mistake::Report;
+use longshore::config::parse::{DEFAULT_YAML, parse};
+use longshore::config::render::render;
+use longshore::config::yaml::{Node, Value, read};
+use longshore::pipeline::ledger::{Drop, Exclusion};
+
+const TYPES: [&str; 4] = ["http", "file", "stdout", "blackhole"];
+
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(&path).unwrap()
+}
+
+fn least(sink_type: &str) -> String {
+    let url = if sink_type == "http" {
+        "    url: https://logs.example/rows\n"
+    } else {
+        ""
+    };
+    format!("sinks:\n  name:\n    type: {sink_type}\n{url}")
+}
+
+/// All of an environment that the examples ask for.
+fn environment(name: &str) -> Option<String> {
+    let known = ["NODE_NAME", "CLUSTER_NAME", "LOGS_TOKEN", "LOGS_URL"];
+    let value = if name == "LOGS_URL" {
+        "https://logs.example/rows"
+    } else {
+        "x"
+    };
+    known.contains(&name).then(|| value.to_owned())
+}
+
+fn without_environment(_: &str) -> Option<String> {
+    None
+}
+
+/// The effective config of a sink of which only what is needed is given.
+fn effective(sink_type: &str) -> Node {
+    let config = parse(
+        &least(sink_type),
+        "f",
+        &without_environment,
+        "the host's name",
+    )
+    .unwrap();
+    read(
+        &render(&config),
+        &without_environment,
+        &mut Report::new("f"),
+    )
+    .unwrap()
+}
+
+/// The value under a dotted path as a cell of the reference has it; `None`: no such key.
+fn cell(node: &Node, path: &str) -> Option<String> {
+    let (first, rest) = match path.split_once('.') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (path, None),
+    };
+    let Value::Map(entries) = &node.value else {
+        return None;
+    };
+    let value = &entries.iter().find(|entry| entry.key == first)?.value;
+    match (rest, &value.value) {
+        (Some(rest), _) => cell(value, rest),
+        (None, Value::Scalar(scalar)) if scalar.is_null() => Some("none".to_owned()),
+        (None, Value::Scalar(scalar)) => Some(format!("`{}`", scalar.text)),
+        (None, Value::Map(entries)) if entries.is_empty() => Some("`{}`".to_owned()),
+        (None, _) => Some("see below".to_owned()),
+    }
+}
+
+/// Whether a config without this key is refused for the lack of it.
+fn is_needed(path: &str) -> bool {
+    let text = match path {
+        "sinks" => String::new(),
+        "sinks.name.type" => "sinks: {name: {}}".to_owned(),
+        "sinks.name.url" => "sinks: {name: {type: http}}".to_owned(),
+        "sinks.name.basic.user" | "sinks.name.basic.password" => {
+            format!("{}    basic: {{}}\n", least("http"))
+        }
+        _ => return false,
+    };
+    let mistakes = parse(&text, "f", &without_environment, "n").unwrap_err();
+    mistakes
+        .iter()
+        .any(|mistake| mistake.path == path && mistake.text.starts_with("missing"))
+}
+
+/// The default of a key, from what the code does.
+fn default_of(place: &str, key: &str) -> String {
+    let (place, only) = match place.split_once(" of type ") {
+        Some((place, only)) => (place, Some(only)),
+        None => (place, None),
+    };
+    let path = if place == "the top level" {
+        key.to_owned()
+    } else {
+        format!("{place}.{key}")
+    };
+    let path = path.replace("NAME", "name");
+    if is_needed(&path) {
+        return "needed".to_owned();
+    }
+    let types = if place.starts_with("sinks") {
+        &TYPES[..]
+    } else {
+        &TYPES[..1]
+    };
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for sink_type in types {
+        if only.is_some_and(|only| only != *sink_type)
+            || (place.ends_with("tls") && *sink_type != "http")
+        {
+            continue;
+        }
+        let value = cell(&effective(sink_type), &path).unwrap_or_else(|| "none".to_owned());
+        match groups.iter_mut().find(|(known, _)| *known == value) {
+            Some((_, types)) => types.push(sink_type),
+            None => groups.push((value, vec![sink_type])),
+        }
+    }
+    if let [(value, _)] = groups.as_slice() {
+        return value.clone();
+    }
+    let groups = groups.iter();
+    let groups: Vec<String> = groups
+        .map(|(value, types)| format!("{value} ({})", types.join(", ")))
+        .collect();
+    groups.join(", ")
+}
+
+/// First three cells of every row of every table, with the heading that they stand under.
+fn documented(text: &str) -> Vec<(String, [String; 3], String)> {
+    let mut heading = String::new();
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            heading = title.replace('`', "");
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if let ["", key, allowed, default, meaning, ""] = cells.as_slice()
+            && key.starts_with('`')
+        {
+            let cells = [key, allowed, default].map(|cell| (*cell).to_owned());
+            rows.push((heading.clone(), cells, (*meaning).to_owned()));
+        }
+    }
+    rows
+}
+
+/// Each key is in the reference once, with the range and the default that the code has, and no other key is.
+#[test]
+fn the_reference_says_what_the_code_does() {
+    let mut expected = BTreeSet::new();
+    for (place, known) in places() {
+        for (name, allowed) in known.iter() {
+            let cells = [
+                format!("`{name}`"),
+                allowed.to_owned(),
+                default_of(place, name),
+            ];
+            expected.insert((place.to_owned(), cells));
+        }
+    }
+    let mut found = BTreeSet::new();
+    for (place, cells, meaning) in documented(&page("CONFIG.md")) {
+        assert!(meaning.len() > 20, "{place}: {cells:?} has no meaning");
+        assert!(
+            found.insert((place, cells.clone())),
+            "{cells:?} is there twice"
+        );
+    }
+    let row =
+        |(place, cells): &(String, [String; 3])| format!("{place}: | {} |", cells.join(" | "));
+    let missing: Vec<String> = expected.difference(&found).map(row).collect();
+    let wrong: Vec<String> = found.difference(&expected).map(row).collect();
+    assert!(
+        missing.is_empty() && wrong.is_empty(),
+        "rows missing from CONFIG.md:\n{}\nrows that the code does not know:\n{}",
+        missing.join("\n"),
+        wrong.join("\n")
+    );
+}
+
+/// The YAML blocks of a page.
+fn blocks(text: &str) -> Vec<String> {
+    let parts = text.split("```yaml\n").skip(1);
+    parts
+        .map(|part| part.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+/// What is printed for people to copy can be used as it is.
+#[test]
+fn every_example_loads() {
+    let mut examples = blocks(&page("CONFIG.md"));
+    assert!(examples.len() >= 5, "{} blocks", examples.len());
+    let readme = blocks(&page("README.md"));
+    assert!(!readme.is_empty(), "README.md has no config");
+    examples.extend(readme);
+    examples.push(page("deploy/longshore.yaml"));
+    examples.push(DEFAULT_YAML.to_owned());
+    for example in examples {
+        if let Err(mistakes) = parse(&example, "example", &environment, "node") {
+            panic!("{example}\n{mistakes:#?}");
+        }
+    }
+}
+
+/// Each reason of the ledger stands in METRICS.md, in the row of its family.
+#[test]
+fn every_reason_of_the_ledger_is_explained() {
+    let metrics = page("METRICS.md");
+    let row = |family: &str| {
+        let start = format!("| `longshore_log_{family}_bytes_total` |");
+        let found = metrics.lines().find(|line| line.starts_with(&start));
+        found.unwrap().to_owned()
+    };
+    let reasons = [
+        ("excluded", Exclusion::ALL.map(Exclusion::as_str).to_vec()),
+        ("dropped", Drop::ALL.map(Drop::as_str).to_vec()),
+        ("lost", Loss::ALL.map(Loss::as_str).to_vec()),
+    ];
+    for (family, reasons) in reasons {
+        for reason in reasons {
+            assert!(
+                row(family).contains(&format!("`{reason}`: ")),
+                "METRICS.md does not explain the reason {reason} of {family}"
+            );
+        }
+    }
+}
+
+fn checked(bytes: &[u8]) -> (u8, String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.yaml");
+    std::fs::write(&file, bytes).unwrap();
+    run_check(Some(&file))
+}
+
+fn run_check(file: Option<&Path>) -> (u8, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = check(file, &mut out, &mut err);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (code, text(out), text(err))
+}
+
+/// `check` prints a config that can be used again, and the bounds.
+#[test]
+fn check_prints_the_effective_config_and_the_bounds() {
+    for file in [None, Some(page("CONFIG.md"))] {
+        let (code, out, err) = match &file {
+            None => run_check(None),
+            Some(text) => checked(blocks(text)[0].as_bytes()),
+        };
+        assert_eq!(code, GOOD, "{err}");
+        assert!(out.contains("flush_interval_ms: 1000"), "{out}");
+        assert!(
+            out.contains("all together") && out.contains("descriptors"),
+            "{out}"
+        );
+        parse(&out, "out", &without_environment, "node").unwrap();
+    }
+}
+
+/// `check` names three mistakes in one run, starts nothing and exits with 2.
+#[test]
+fn check_names_every_mistake() {
+    let text = "sinks:\n  a:\n    type: http\n    url: https://h/\n    workers: many\n    colums: {}\nlog: 1\n";
+    let (code, out, err) = checked(text.as_bytes());
+    assert_eq!((code, out.as_str()), (BAD, ""));
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!(lines.len(), 4, "{err}");
+    for (line, words) in lines.iter().zip([
+        "config.yaml:5:14: sinks.a.workers: found \"many\"; allowed is a whole number, 1 to 64",
+        "config.yaml:6:5: sinks.a.colums: unknown key here; did you mean columns?",
+        "config.yaml:7:1: log: unknown key here; did you mean logs?",
+        "3 mistakes; nothing was started",
+    ]) {
+        assert!(line.ends_with(words), "{line}");
+    }
+}
+
+/// What cannot be read as text is told apart, and nothing without end is read to its end.
+#[test]
+fn check_refuses_files_that_are_no_text() {
+    let (code, _, err) = checked(b"sinks:\n  a\xff: 1\n");
+    assert_eq!(code, BAD);
+    assert!(
+        err.contains("config.yaml:2:4: a byte that is not UTF-8"),
+        "{err}"
+    );
+
+    let (code, _, err) = run_check(Some(Path::new("/dev/zero")));
+    assert_eq!(code, BAD);
+    assert!(err.contains("a config may have 1048576"), "{err}");
+
+    let directory = tempfile::tempdir().unwrap();
+    for path in [
+        directory.path().to_owned(),
+        directory.path().join("missing.yaml"),
+    ] {
+        let (code, out, err) = run_check(Some(&path));
+        assert_eq!((code, out.as_str()), (BAD, ""));
+        let words = format!("cannot read the config {}: ", path.display());
+        assert!(err.starts_with(&words), "{err}");
+    }
+}
