@@ -1,0 +1,371 @@
+//! What chains and segments exist now, how long they are, and whose they are.
+//!
+//! One catalog serves all sinks. It owns discovery, identity and descriptors; it never reads records. Workers
+//! hear of changes through a [`Feed`] and read lengths and descriptors from the shared
+//! [`Chain`](chain::Chain) and [`Segment`](chain::Segment).
+//!
+//! [`Catalog::step`] does what is due and says when to come back; it never waits. It needs no watcher: everything
+//! is found by polling modification times, and [`Catalog::hint`] only makes it sooner.
+
+mod adopt;
+pub mod chain;
+mod container;
+mod discover;
+mod ends;
+mod env;
+pub mod feed;
+mod freshness;
+mod head;
+mod keeper;
+mod links;
+pub mod path;
+mod schedule;
+mod segment;
+mod sight;
+pub mod stats;
+mod tracked;
+pub mod watch;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use container::{Container, Looked};
+use discover::{Pod, Root};
+use env::Env;
+use feed::Feed;
+use schedule::{Schedule, Task};
+use stats::CatalogStats;
+
+use crate::clock::{Clock, Time};
+use crate::config;
+use crate::files::Files;
+use crate::own_pod::OwnPod;
+
+/// An ended segment is looked at for this long, in case somebody still appends to it.
+const LINGER: Duration = Duration::from_secs(10);
+/// A container whose directory is missing for this long is over.
+const MISSING_WAIT: Duration = Duration::from_secs(2);
+/// Why the agent's own log is excluded.
+const OWN_POD: &str = "own_pod";
+
+/// A wish about watches, see [`Catalog::take_watch_changes`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchChange {
+    /// Watch this directory, not what is below it.
+    Add(PathBuf),
+    /// Stop watching it.
+    Remove(PathBuf),
+}
+
+/// The catalog: see the module.
+pub struct Catalog {
+    env: Env,
+    root: Root,
+    pods: BTreeMap<u64, Pod>,
+    pod_ids: HashMap<OsString, u64>,
+    containers: BTreeMap<u64, Container>,
+    schedule: Schedule,
+    rescan: Rescan,
+    lacking_ids: HashSet<u64>,
+    watch_changes: Vec<WatchChange>,
+    ids: u64,
+}
+
+/// A pass over all directories, whatever the watcher says.
+#[derive(Debug, Default)]
+struct Rescan {
+    number: u64,
+    running: bool,
+    started: Time,
+    failed: bool,
+    queue: VecDeque<Task>,
+    slice: usize,
+}
+
+impl Rescan {
+    /// Every sixth pass lists everything: that also finds what a file system without true modification times hides,
+    /// and late writes to rotated files that are not held. The others list what has changed.
+    const FULL_EVERY: u64 = 6;
+
+    fn is_full(&self) -> bool {
+        self.number % Rescan::FULL_EVERY == 1
+    }
+}
+
+impl Catalog {
+    /// Directories that one step looks at, at most.
+    pub const DIRECTORIES_PER_STEP: usize = 512;
+    /// How often a slice of the rescan is done; a pass is spread over half of the rescan interval.
+    const RESCAN_SLICE: Duration = Duration::from_millis(100);
+    /// How often the container links are looked at while some chain has no id ...
+    const LINKS_INTERVAL: Duration = Duration::from_millis(200);
+    /// ... and while none lacks one.
+    const LINKS_IDLE_INTERVAL: Duration = Duration::from_millis(500);
+
+    /// A catalog that has looked at nothing yet. `sinks` is how many sinks read; `own_pod` is excluded unless the
+    /// config says otherwise. Descriptors stay within `config.held_files_max`: the caller lowers it to what the
+    /// process may have open, with a reserve.
+    pub fn new(
+        config: &config::Logs,
+        files: Arc<dyn Files>,
+        clock: Arc<dyn Clock>,
+        sinks: usize,
+        feeds: Vec<Arc<Feed>>,
+        own_pod: Option<OwnPod>,
+    ) -> Catalog {
+        let mut schedule = Schedule::default();
+        for task in [Task::Root, Task::Links, Task::Rescan] {
+            schedule.set(task, Time::ZERO);
+        }
+        Catalog {
+            env: Env::new(config, files, clock, sinks, feeds, own_pod),
+            root: Root::new(&config.pod_logs),
+            pods: BTreeMap::new(),
+            pod_ids: HashMap::new(),
+            containers: BTreeMap::new(),
+            schedule,
+            rescan: Rescan::default(),
+            lacking_ids: HashSet::new(),
+            watch_changes: vec![WatchChange::Add(config.pod_logs.clone())],
+            ids: 0,
+        }
+    }
+
+    /// What is counted.
+    pub fn stats(&self) -> Arc<CatalogStats> {
+        Arc::clone(&self.env.stats)
+    }
+
+    /// Does what is due, at most [`Self::DIRECTORIES_PER_STEP`] directories of it. Returns when to be called next;
+    /// that is `now` if there is more to do.
+    pub fn step(&mut self, now: Time) -> Time {
+        self.env
+            .stats
+            .stepped_ms
+            .store(now.as_ms(), std::sync::atomic::Ordering::Relaxed);
+        let mut left = Catalog::DIRECTORIES_PER_STEP;
+        while left > 0 {
+            let Some(task) = self.schedule.pop(now) else {
+                break;
+            };
+            let done = match task {
+                Task::Root => self.run_root(now),
+                Task::Links => self.run_links(now),
+                Task::Rescan => self.run_rescan(now, left),
+                Task::Pod(id) => {
+                    self.look_at_pod(id, now, false);
+                    1
+                }
+                Task::Container(id) => {
+                    self.look_at_container(id, now, false);
+                    1
+                }
+            };
+            left = left.saturating_sub(done);
+        }
+        self.schedule.next().max(now)
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
+    }
+
+    fn run_links(&mut self, now: Time) -> usize {
+        let env = &mut self.env;
+        let new = env
+            .links
+            .refresh(env.files.as_ref(), env.clock.as_ref(), now);
+        for key in new {
+            let mut parts = key.split('/').map(OsString::from);
+            let pod = parts.next().and_then(|name| self.pod_ids.get(&name));
+            let pod = pod.and_then(|id| self.pods.get(id));
+            let id = parts
+                .next()
+                .and_then(|name| pod?.containers.get(&name).copied());
+            if let Some(container) = id.and_then(|id| self.containers.get_mut(&id)) {
+                container.stir();
+            }
+            if let Some(id) = id {
+                self.schedule.hasten(Task::Container(id), now);
+            }
+        }
+        let interval = if self.lacking_ids.is_empty() {
+            Catalog::LINKS_IDLE_INTERVAL
+        } else {
+            Catalog::LINKS_INTERVAL
+        };
+        self.schedule.set(Task::Links, now + interval);
+        1
+    }
+
+    /// Looks at one container directory. Returns whether that went well.
+    fn look_at_container(&mut self, id: u64, now: Time, force: bool) -> bool {
+        let Some(container) = self.containers.get_mut(&id) else {
+            return true;
+        };
+        let (looked, next) = container.look(&mut self.env, now, force);
+        let pod_id = container.pod_id;
+        let lacks_id = container.lacks_id();
+        if container.missing_since.is_some() && container.chains.is_empty() {
+            self.containers.remove(&id);
+            self.lacking_ids.remove(&id);
+            self.schedule.remove(Task::Container(id));
+            self.drop_pod_if_over(pod_id);
+            return true;
+        }
+        if looked == Looked::Missing {
+            self.parent_of_missing(pod_id, now);
+        }
+        if !lacks_id {
+            self.lacking_ids.remove(&id);
+        } else if self.lacking_ids.insert(id) {
+            self.schedule.hasten(Task::Links, now);
+        }
+        self.schedule.set(
+            Task::Container(id),
+            next.max(now + Duration::from_millis(1)),
+        );
+        looked != Looked::Failed
+    }
+
+    /// A slice of the rescan: a pass lists the root, then every pod directory, then every container directory.
+    fn run_rescan(&mut self, now: Time, left: usize) -> usize {
+        if !self.rescan.running && !self.begin_rescan(now) {
+            self.schedule
+                .set(Task::Rescan, now + discover::POLL_INTERVAL);
+            return 1;
+        }
+        let full = self.rescan.is_full();
+        let mut done = 1;
+        while done < left && done <= self.rescan.slice {
+            let Some(task) = self.rescan.queue.pop_front() else {
+                break;
+            };
+            done += 1;
+            let good = match task {
+                Task::Pod(id) => {
+                    let checked = self.pods.get(&id).and_then(|pod| pod.checked_at);
+                    let good = self.was_checked(checked) || self.look_at_pod(id, now, full);
+                    let children = self.pods.get(&id).map(|pod| &pod.containers);
+                    let children = children.into_iter().flat_map(HashMap::values);
+                    self.rescan
+                        .queue
+                        .extend(children.map(|child| Task::Container(*child)));
+                    good
+                }
+                Task::Container(id) => {
+                    let checked = self.containers.get(&id).and_then(|found| found.checked_at);
+                    self.was_checked(checked) || self.look_at_container(id, now, full)
+                }
+                Task::Root | Task::Links | Task::Rescan => true,
+            };
+            self.rescan.failed |= !good;
+        }
+        let next = if self.rescan.queue.is_empty() {
+            self.end_rescan(now)
+        } else if self.env.first_scan {
+            now
+        } else {
+            now + Catalog::RESCAN_SLICE
+        };
+        self.schedule.set(Task::Rescan, next);
+        done
+    }
+
+    /// A pass that is not full believes what a look since its start has found.
+    fn was_checked(&self, checked_at: Option<Time>) -> bool {
+        !self.rescan.is_full() && checked_at.is_some_and(|at| at >= self.rescan.started)
+    }
+
+    fn begin_rescan(&mut self, now: Time) -> bool {
+        if !self.look_at_root(now, true) {
+            return false;
+        }
+        let number = self.rescan.number + 1;
+        let half_ms = (self.env.logs.rescan_interval_ms / 2).max(1);
+        let total = (self.pods.len() + self.containers.len()) as u64;
+        let slice = total * Catalog::RESCAN_SLICE.as_millis() as u64 / half_ms + 1;
+        self.rescan = Rescan {
+            number,
+            running: true,
+            started: now,
+            failed: false,
+            queue: self.pods.keys().map(|id| Task::Pod(*id)).collect(),
+            slice: if self.env.first_scan {
+                usize::MAX
+            } else {
+                slice as usize
+            },
+        };
+        self.retry_watches();
+        true
+    }
+
+    fn end_rescan(&mut self, now: Time) -> Time {
+        self.rescan.running = false;
+        self.env.first_scan = false;
+        if self.rescan.failed {
+            self.env.stats.scans_failed.add();
+        } else {
+            self.env.stats.scans.add();
+            for feed in &self.env.feeds {
+                feed.scanned();
+            }
+        }
+        let interval = Duration::from_millis(self.env.logs.rescan_interval_ms);
+        (self.rescan.started + interval).max(now + Catalog::RESCAN_SLICE)
+    }
+
+    /// Something happened to this path: look at the root or at its pod directory at the next step.
+    pub fn hint(&mut self, path: &Path) {
+        let Ok(below) = path.strip_prefix(&self.root.path) else {
+            return;
+        };
+        let mut parts = below.iter();
+        let Some(pod) = parts.next() else {
+            self.schedule.set(Task::Root, Time::ZERO);
+            return;
+        };
+        let id = self.pod_ids.get(pod);
+        if let Some(id) = id {
+            self.schedule.set(Task::Pod(*id), Time::ZERO);
+        }
+        if id.is_none() || parts.next().is_none() {
+            self.schedule.set(Task::Root, Time::ZERO);
+        }
+    }
+
+    /// Events were lost: look at everything that is watched.
+    pub fn hint_all(&mut self) {
+        self.schedule.set(Task::Root, Time::ZERO);
+        for id in self.pods.keys() {
+            self.schedule.set(Task::Pod(*id), Time::ZERO);
+        }
+    }
+
+    /// The watches that are wanted or not wanted any more since the last call. Only the root and pod directories
+    /// are ever named, never a directory that holds logs.
+    pub fn take_watch_changes(&mut self) -> Vec<WatchChange> {
+        std::mem::take(&mut self.watch_changes)
+    }
+
+    /// What came of a wish for a watch: a watched directory is polled less.
+    pub fn set_watched(&mut self, path: &Path, watched: bool) {
+        if !watched {
+            self.env.stats.watch_failures.add();
+        }
+        if path == self.root.path {
+            self.root.watched = watched;
+            self.schedule.set(Task::Root, Time::ZERO);
+        } else if let Some(id) = path.file_name().and_then(|name| self.pod_ids.get(name)) {
+            if let Some(pod) = self.pods.get_mut(id) {
+                pod.watched = watched;
+            }
+            self.schedule.set(Task::Pod(*id), Time::ZERO);
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! One container directory: when it is looked at, and which chains its names belong to.
+//!
+//! A look reads the lengths first and the directory's stamp after them, so that a length found by path is believed
+//! only if no name has changed hands meanwhile.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chain::Chain;
+use super::ends::Place;
+use super::env::Env;
+use super::freshness::{Freshness, TICK};
+use super::path::{self, LogName, PodName};
+use super::sight::{How, sight};
+use super::tracked::{Docker, Tracked};
+use crate::clock::Time;
+use crate::files::Kind;
+use crate::record::{ChainKey, ChainMeta};
+
+/// A container directory.
+pub struct Container {
+    /// The pod's directory, by its number.
+    pub pod_id: u64,
+    /// Its path.
+    pub path: PathBuf,
+    /// Whose pod it is.
+    pub pod: Arc<PodName>,
+    /// Its name.
+    pub name: String,
+    /// Its chains by restart count.
+    pub chains: BTreeMap<u32, Tracked>,
+    /// Since when scans of its parents that succeeded have lacked it.
+    pub missing_since: Option<Time>,
+    /// When its names were last known to be complete: listed, or unchanged since they were.
+    pub checked_at: Option<Time>,
+    fresh: Freshness,
+    /// Something could not be looked into: list again at the next look.
+    retry: bool,
+    interval: Duration,
+    looked_at: Time,
+    refused: usize,
+}
+
+/// What a look came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// The directory is as it was, or has been listed.
+    Good,
+    /// It is not there: its parent should be looked at.
+    Missing,
+    /// It could not be listed.
+    Failed,
+}
+
+/// Paths of one chain's files, or why there are none.
+type Names = BTreeMap<u32, (Option<Docker>, Vec<(LogName, PathBuf)>)>;
+
+impl Container {
+    /// More names in one directory are not looked at.
+    const NAMES_MAX: usize = 1_024;
+    /// A chain is introduced without its container id after this long ...
+    const ID_WAIT_MAX: Duration = Duration::from_millis(400);
+    /// ... or less, so that it is introduced within this long of its first line.
+    const INTRODUCE_WITHIN: Duration = Duration::from_millis(900);
+    /// How often the names in a quiet directory are checked, if there are links that show new restarts.
+    const QUIET_CHECK_INTERVAL: Duration = Duration::from_millis(2_400);
+    /// A directory that cannot be read is tried again after at most this long.
+    const RETRY_MAX: Duration = Duration::from_secs(5);
+
+    /// A directory just found by its parent, which was looked at before that at `looked_at`.
+    pub fn new(
+        pod_id: u64,
+        path: PathBuf,
+        pod: Arc<PodName>,
+        name: String,
+        looked_at: Time,
+    ) -> Container {
+        Container {
+            pod_id,
+            path,
+            pod,
+            name,
+            chains: BTreeMap::new(),
+            missing_since: None,
+            checked_at: None,
+            fresh: Freshness::default(),
+            retry: false,
+            interval: Duration::ZERO,
+            looked_at,
+            refused: 0,
+        }
+    }
+
+    /// Looks at it. Returns what came of it and when to look again.
+    pub fn look(&mut self, env: &mut Env, now: Time, force: bool) -> (Looked, Time) {
+        let mut asked = false;
+        let mut active = false;
+        let mut growths = Vec::new();
+        for (restart, tracked) in &mut self.chains {
+            asked |= tracked.chain.take_look_request();
+            let growth = tracked.measure(env, now);
+            asked |= growth.suspicious;
+            growths.push((*restart, growth));
+        }
+        let moving = growths
+            .iter()
+            .any(|(_, growth)| growth.grown || growth.needs_directory());
+        if !(force || asked || moving || self.retry) && self.may_wait(env, now) {
+            self.settle_chains(env, now);
+            return (Looked::Good, self.next_look(env, now, false, Looked::Good));
+        }
+        let looked = match self.needs_listing(env, now, force || asked || self.retry) {
+            Ok(true) => self.list(env, now, asked),
+            Ok(false) => {
+                let settled = self.is_settled();
+                if settled {
+                    self.checked_at = Some(now);
+                }
+                for (restart, growth) in &mut growths {
+                    if let Some(tracked) = self.chains.get_mut(restart).filter(|_| settled) {
+                        tracked.apply_by_path(env, growth, now);
+                        if growth.suspicious {
+                            tracked.chain.request_look();
+                        }
+                    }
+                }
+                Looked::Good
+            }
+            Err(looked) => looked,
+        };
+        for (restart, growth) in &growths {
+            if let Some(tracked) = self.chains.get(restart).filter(|_| growth.grown) {
+                active = true;
+                tracked.changed(env);
+            }
+        }
+        self.settle_chains(env, now);
+        self.looked_at = now;
+        (looked, self.next_look(env, now, active, looked))
+    }
+
+    /// Whether the names of a quiet directory need not be checked this time. A new restart shows in the container
+    /// links as well; without a link of its own every look checks.
+    fn may_wait(&self, env: &Env, now: Time) -> bool {
+        let idle = self.interval >= Duration::from_millis(env.logs.poll_idle_ms);
+        let recent = |at: Time| now.since(at) < Container::QUIET_CHECK_INTERVAL;
+        idle && env.links.present()
+            && !self.lacks_id()
+            && self.checked_at.is_some_and(recent)
+            && self.is_settled()
+            && self.missing_since.is_none()
+            && !self.chains.is_empty()
+            && self.chains.values().all(|tracked| tracked.published)
+    }
+
+    fn is_settled(&self) -> bool {
+        let docker = |tracked: &Tracked| {
+            tracked
+                .docker
+                .as_ref()
+                .is_none_or(|docker| docker.fresh.settled())
+        };
+        self.fresh.settled() && self.chains.values().all(docker)
+    }
+
+    fn needs_listing(&mut self, env: &mut Env, now: Time, force: bool) -> Result<bool, Looked> {
+        let meta = match env.files.stat(&self.path) {
+            Ok(meta) if meta.kind == Kind::Directory => meta,
+            Ok(_) => return Err(Looked::Missing),
+            Err(error) => return Err(self.failed(env, &error)),
+        };
+        let clock = env.clock.now();
+        let mut needed = self.fresh.needs_listing(&meta, now, clock) || force;
+        for tracked in self.chains.values_mut() {
+            if let Some(docker) = &mut tracked.docker
+                && let Ok(meta) = env.files.stat(&docker.directory)
+            {
+                needed |= docker.fresh.needs_listing(&meta, now, clock);
+            }
+        }
+        Ok(needed)
+    }
+
+    fn failed(&mut self, env: &mut Env, error: &io::Error) -> Looked {
+        if error.kind() == io::ErrorKind::NotFound {
+            return Looked::Missing;
+        }
+        env.scan_failed(&self.path, error);
+        self.fresh.reset();
+        Looked::Failed
+    }
+
+    /// Lists the directory and makes every chain agree with it.
+    fn list(&mut self, env: &mut Env, now: Time, verify: bool) -> Looked {
+        let entries = match env.files.list(&self.path) {
+            Ok(entries) => entries,
+            Err(error) => return self.failed(env, &error),
+        };
+        let mut refused = entries.len().saturating_sub(Container::NAMES_MAX);
+        let mut names = Names::new();
+        let (mut uncertain, mut dangling) = (refused > 0, false);
+        for entry in entries.into_iter().take(Container::NAMES_MAX) {
+            let Some((restart, name)) = path::log_name(&entry.name) else {
+                continue;
+            };
+            let path = self.path.join(&entry.name);
+            match entry.kind {
+                Kind::File => names.entry(restart).or_default().1.push((name, path)),
+                Kind::Symlink if name.live() => match resolve(env, &path) {
+                    Ok(Target::Docker(docker)) => {
+                        names.entry(restart).or_default().0 = Some(docker);
+                    }
+                    // Rotated files may be there. When the target appears, nothing about this directory changes.
+                    Ok(Target::Missing(docker)) => {
+                        names.entry(restart).or_default().0 = docker;
+                        dangling |= !self.chains.contains_key(&restart);
+                    }
+                    Ok(Target::Refused) => refused += 1,
+                    Err(_) => uncertain = true,
+                },
+                _ => refused += 1,
+            }
+        }
+        let settled = match env.files.stat(&self.path) {
+            Ok(after) => self.fresh.listed(&after, now, env.clock.now()),
+            Err(error) => return self.failed(env, &error),
+        };
+        for restart in self.chains.keys() {
+            names.entry(*restart).or_default();
+        }
+        for (restart, (docker, list)) in names {
+            let settled = settled && !uncertain;
+            let (more, sure) = self.reconcile(env, now, (restart, docker, list), (settled, verify));
+            refused += more;
+            uncertain |= !sure;
+        }
+        for _ in self.refused..refused {
+            env.stats.refused_files.add();
+        }
+        self.refused = refused;
+        self.retry = uncertain || dangling;
+        self.checked_at = Some(now);
+        Looked::Good
+    }
+
+    /// Reconciles one chain. Returns how many files were refused, and whether all could be looked into.
+    fn reconcile(
+        &mut self,
+        env: &mut Env,
+        now: Time,
+        (restart, docker, mut list): (u32, Option<Docker>, Vec<(LogName, PathBuf)>),
+        (mut settled, verify): (bool, bool),
+    ) -> (usize, bool) {
+        // While docker rotates, the link leads nowhere for a moment: its directory is still the place.
+        let before = self
+            .chains
+            .get(&restart)
+            .and_then(|tracked| tracked.docker.clone());
+        let mut docker_now = match (docker, before) {
+            (Some(now), Some(before)) if now.id == before.id => Some(before),
+            (Some(now), _) => Some(now),
+            (None, before) => before,
+        };
+        if let Some(docker) = &mut docker_now {
+            match list_docker(env, docker, now) {
+                Ok((names, docker_settled)) => {
+                    settled &= docker_settled;
+                    list = names;
+                }
+                // Whether it is deleted or not mounted cannot be told: the chain's own directory decides.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => settled = false,
+                Err(error) => {
+                    env.scan_failed(&docker.directory.clone(), &error);
+                    return (0, false);
+                }
+            }
+        }
+        list.sort_by(|(mine, _), (theirs, _)| {
+            mine.age_order(theirs).then(mine.base.cmp(&theirs.base))
+        });
+        if !self.chains.contains_key(&restart) {
+            if list.is_empty() {
+                return (0, true);
+            }
+            let tracked = self.track(env, now, restart, docker_now.clone());
+            self.chains.insert(restart, tracked);
+        }
+        let Some(tracked) = self.chains.get_mut(&restart) else {
+            return (0, true);
+        };
+        if docker_now.is_some() {
+            tracked.docker = docker_now;
+        }
+        tracked.absent_since = match (list.is_empty(), settled) {
+            (false, _) => None,
+            (true, true) => tracked.absent_since.or(Some(now)),
+            (true, false) => tracked.absent_since,
+        };
+        let how = How {
+            unopened: tracked.chain.excluded.is_some(),
+            verify,
+        };
+        let seen = sight(env, &tracked.segments, list, how);
+        let refused = seen.refused;
+        let sure = tracked.reconcile(env, now, seen, settled);
+        tracked.chain.set_complete(settled, sure);
+        tracked.changed(env);
+        (refused, sure)
+    }
+
+    fn track(&self, env: &Env, now: Time, restart: u32, docker: Option<Docker>) -> Tracked {
+        let meta = ChainMeta {
+            key: ChainKey {
+                pod_uid: self.pod.uid.clone(),
+                container: self.name.clone(),
+                restart,
+            },
+            namespace: self.pod.namespace.clone(),
+            pod: self.pod.pod.clone(),
+            container_id: docker
+                .as_ref()
+                .map(|docker| docker.id.clone())
+                .unwrap_or_default(),
+        };
+        let own = env
+            .own_pod
+            .as_ref()
+            .is_some_and(|own| own.is(&self.pod.namespace, &self.pod.pod, &self.pod.uid));
+        let excluded = (own && !env.logs.collect_self).then_some(super::OWN_POD);
+        let chain = Chain::new(meta, docker.is_some(), env.first_scan, excluded);
+        let passed = now.since(self.looked_at);
+        let wait = Container::INTRODUCE_WITHIN
+            .saturating_sub(passed)
+            .clamp(Duration::from_millis(100), Container::ID_WAIT_MAX);
+        Tracked::new(chain, docker, now + wait)
+    }
+
+    /// Everything about the chains that follows from time passing.
+    fn settle_chains(&mut self, env: &mut Env, now: Time) {
+        let last = self.chains.keys().next_back().copied();
+        let forget_after = Duration::from_millis(env.logs.forget_after_ms);
+        let absent = |since: Option<Time>, at_least: Duration| {
+            since.is_some_and(|since| env.root_ok_at.since(since) >= at_least)
+        };
+        let missing = absent(self.missing_since, super::MISSING_WAIT);
+        let forgotten = absent(self.missing_since, forget_after);
+        let places: Vec<Place> = self
+            .chains
+            .iter()
+            .map(|(restart, tracked)| Place {
+                succeeded: Some(*restart) != last,
+                missing,
+                forgotten: forgotten || absent(tracked.absent_since, forget_after),
+            })
+            .collect();
+        for (tracked, place) in self.chains.values_mut().zip(places) {
+            tracked.rehold_unread(env);
+            let ended = tracked.judge_ends(now, place);
+            let tidied = tracked.tidy(env, now, place);
+            if ended || tidied {
+                tracked.changed(env);
+            }
+            introduce(env, now, tracked, &self.path);
+            for chain in env.keeper.keep_within(env.files.as_ref()) {
+                env.changed(&chain);
+            }
+            if place.forgotten && tracked.segments.is_empty() && tracked.published {
+                tracked.chain.forget();
+                tracked.changed(env);
+            }
+        }
+        self.chains.retain(|_, tracked| !tracked.chain.forgotten());
+    }
+
+    /// Soon while something happens, ever later while nothing does.
+    fn next_look(&mut self, env: &Env, now: Time, active: bool, looked: Looked) -> Time {
+        let shortest = Duration::from_millis(env.logs.poll_active_ms.max(1));
+        let longest = match looked {
+            Looked::Good => Duration::from_millis(env.logs.poll_idle_ms).max(shortest),
+            Looked::Missing | Looked::Failed => Container::RETRY_MAX,
+        };
+        self.interval = if active || self.interval.is_zero() {
+            shortest
+        } else {
+            (self.interval * 2).min(longest)
+        };
+        let mut next = now + self.interval;
+        if looked == Looked::Good && !self.retry && !self.is_settled() {
+            next = next.min(now + TICK.max(shortest / 2));
+        }
+        for tracked in self.chains.values().filter(|tracked| !tracked.published) {
+            next = next.min(tracked.publish_by);
+        }
+        next
+    }
+
+    /// Whether a chain's container id is not known yet.
+    pub fn lacks_id(&self) -> bool {
+        self.chains
+            .values()
+            .any(|tracked| tracked.chain.meta().container_id.is_empty())
+    }
+
+    /// Looks again soon, as if something had grown.
+    pub fn stir(&mut self) {
+        self.interval = Duration::ZERO;
+    }
+}
+
+/// Where a live name that is a link leads to.
+enum Target {
+    /// To docker's log.
+    Docker(Docker),
+    /// To nothing, at the moment; where docker would put its log, or `None`.
+    Missing(Option<Docker>),
+    /// To something that must not be read.
+    Refused,
+}
+
+/// Follows a live name that is a link, if it leads to where docker keeps its logs and nowhere else: within two hops
+/// to a regular file `<id>/<id>-json.log`.
+fn resolve(env: &mut Env, link: &Path) -> io::Result<Target> {
+    const HOPS_MAX: usize = 2;
+    let mut at = link.to_owned();
+    for _ in 0..HOPS_MAX {
+        let target = env.files.read_link(&at)?;
+        at = at.parent().unwrap_or(Path::new("/")).join(target);
+        let meta = match env.files.stat(&at) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Target::Missing(docker_of(&at)));
+            }
+            Err(error) => {
+                env.open_failed(&at, &error);
+                return Err(error);
+            }
+        };
+        match meta.kind {
+            Kind::Symlink => {}
+            Kind::File => return Ok(docker_of(&at).map_or(Target::Refused, Target::Docker)),
+            Kind::Directory | Kind::Other => return Ok(Target::Refused),
+        }
+    }
+    Ok(Target::Refused)
+}
+
+fn docker_of(live: &Path) -> Option<Docker> {
+    let (id, directory) = path::docker_id(live).zip(live.parent())?;
+    Some(Docker {
+        id: id.to_owned(),
+        directory: directory.to_owned(),
+        fresh: Freshness::default(),
+    })
+}
+
+type Listed = (Vec<(LogName, PathBuf)>, bool);
+
+fn list_docker(env: &Env, docker: &mut Docker, now: Time) -> io::Result<Listed> {
+    let mut names = Vec::new();
+    let before = env.files.stat(&docker.directory)?;
+    docker.fresh.needs_listing(&before, now, env.clock.now());
+    for entry in env
+        .files
+        .list(&docker.directory)?
+        .into_iter()
+        .take(Container::NAMES_MAX)
+    {
+        if let Some(name) = path::docker_log_name(&entry.name, &docker.id)
+            && entry.kind == Kind::File
+        {
+            names.push((name, docker.directory.join(&entry.name)));
+        }
+    }
+    let after = env.files.stat(&docker.directory)?;
+    let settled = docker.fresh.listed(&after, now, env.clock.now());
+    Ok((names, settled))
+}
+
+/// Completes the metadata, and tells the workers of a chain when it is complete or has waited long enough.
+fn introduce(env: &mut Env, now: Time, tracked: &mut Tracked, directory: &Path) {
+    let meta = tracked.chain.meta();
+    if meta.container_id.is_empty() {
+        let live = directory.join(format!("{}.log", meta.key.restart));
+        let id = path::log_key(&live).and_then(|key| env.links.id(&key).map(str::to_owned));
+        if let Some(id) = id {
+            tracked.chain.set_meta(ChainMeta {
+                container_id: id,
+                ..(*meta).clone()
+            });
+            tracked.changed(env);
+        }
+    }
+    let known = !tracked.chain.meta().container_id.is_empty();
+    if !tracked.published && (known || now >= tracked.publish_by || !env.links.present()) {
+        tracked.published = true;
+        for feed in &env.feeds {
+            feed.added(&tracked.chain);
+        }
+    }
+}
