@@ -1,0 +1,3 @@
+//! What is wanted, and how urgent it is.
+
+pub mod level;
