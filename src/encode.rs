@@ -1,0 +1,68 @@
+//! Runs of records to payload bytes: pure functions over bytes, no I/O and no sink in sight.
+//!
+//! The pipeline calls, per payload: [`Encode::begin`], then for each run [`Encode::begin_run`], [`Encode::record`]...,
+//! [`Encode::end_run`], and at last [`Encode::finish`]. Each call appends to `out`. What one run appends is handed on
+//! (to the compressor) only after `end_run`, so an encoder may go back within a run, for instance to patch a length
+//! that its format wants before the content.
+
+pub mod compress;
+pub mod json;
+pub mod rows;
+
+use std::ops::Range;
+
+use crate::record::{ChainKey, ChainMeta, Record};
+
+/// Consecutive records of one chain and segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// Whose they are.
+    pub chain: &'a ChainMeta,
+    /// What [`Encode::describe`] made of `chain`; made once per chain and kept by the pipeline.
+    pub described: &'a [u8],
+    /// Hash over the chain's key and the segment's identity: the fixed part of every record uid in this run.
+    pub uid_seed: u64,
+}
+
+/// What encoding one record told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// Some bytes were not UTF-8 and were replaced by U+FFFD.
+    pub replaced: bool,
+}
+
+/// A wire format.
+pub trait Encode: Send {
+    /// What of this format is the same for all records of a chain, ready to be copied.
+    fn describe(&self, chain: &ChainMeta) -> Vec<u8>;
+    /// Opens a payload.
+    fn begin(&mut self, out: &mut Vec<u8>);
+    /// Opens a run.
+    fn begin_run(&mut self, run: &Run<'_>, out: &mut Vec<u8>);
+    /// Appends one record.
+    fn record(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Encoded;
+    /// Closes a run.
+    fn end_run(&mut self, out: &mut Vec<u8>);
+    /// Closes the payload.
+    fn finish(&mut self, out: &mut Vec<u8>);
+    /// Makes a complete payload of some of the records of another: `whole` is an uncompressed payload, `ends` the
+    /// offset in it behind each of its records, `keep` ascending ranges of record numbers.
+    fn cut(&self, whole: &[u8], ends: &[u32], keep: &[Range<u32>], out: &mut Vec<u8>);
+    /// The HTTP media type of a payload.
+    fn content_type(&self) -> &'static str;
+}
+
+/// The fixed part of the uids of a run's records: `identity` is that of the segment's content, 0 if it has none.
+pub fn uid_seed(chain: &ChainKey, identity: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(chain.to_string().as_bytes(), identity)
+}
+
+/// 128-bit name of a record: the same after any crash or re-read of the same bytes, so that a store which knows ids
+/// keeps each record once. Another cut of the same bytes has another uid.
+pub fn record_uid(uid_seed: u64, record: &Record<'_>) -> u128 {
+    let mut place = [0_u8; 17];
+    place[..8].copy_from_slice(&record.start.to_le_bytes());
+    place[8..16].copy_from_slice(&record.end.to_le_bytes());
+    place[16] = record.stream.index() as u8;
+    xxhash_rust::xxh3::xxh3_128_with_seed(&place, uid_seed)
+}
