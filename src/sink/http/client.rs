@@ -1,0 +1,312 @@
+//! One request and its answer, within time and memory limits.
+//!
+//! Owns the connection pool and when it is made anew: when a TLS file changed, after a TLS failure, and every few
+//! minutes so that a name that now leads elsewhere is followed. Requests under way keep the pool they began with.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::client::legacy::{Client, ResponseFuture};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use tokio::time::{Instant, timeout_at};
+
+use super::auth::{CHECK_INTERVAL, Credentials};
+use super::connect::{Connector, Way, failure_of};
+use super::verdict::{Failure, fail, judge, shown_url};
+use super::{Mistake, Surroundings, Wire, tls};
+use crate::clock::{Clock, Time};
+use crate::config::{HttpSink, Tls};
+use crate::sink::{Reason, Verdict};
+
+/// Bytes of an answer that are kept for the reason's text.
+const HEAD_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of an answer that are read so that its connection can be used again; a longer one costs the connection.
+const DRAIN_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the rest of an answer may take once its status is known, since the status decides.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Connections are made anew after this long, so that changed addresses and new replicas behind a name are found.
+const POOL_AGE_MAX: Duration = Duration::from_secs(300);
+
+type Pool = Client<Connector, Full<Bytes>>;
+
+/// The connections of one time, and what they were made from.
+#[derive(Default)]
+struct Connections {
+    tls: Option<Arc<ClientConfig>>,
+    stamps: tls::Stamps,
+    /// Files that could not be used; said once per state of the files.
+    reported: Option<tls::Stamps>,
+    checked: Option<Time>,
+    /// A handshake failed: the files are read whatever their stamps say.
+    suspect: bool,
+    pool: Option<(Pool, Time)>,
+}
+
+/// Everything that the requests of one sink share.
+pub struct Exchange {
+    sink: String,
+    what: String,
+    uri: Uri,
+    way: Way,
+    tls: Tls,
+    connect_timeout: Duration,
+    request_timeout: Duration,
+    keep_alive: Duration,
+    idle_max: usize,
+    clock: Arc<dyn Clock>,
+    credentials: Mutex<Credentials>,
+    connections: Mutex<Connections>,
+}
+
+impl Exchange {
+    /// Checks the settings. Nothing is read or connected yet.
+    pub fn new(
+        surroundings: &Surroundings,
+        sink: &str,
+        config: &HttpSink,
+        wire: Wire,
+        in_flight_max: usize,
+    ) -> Result<Exchange, Mistake> {
+        let uri = checked_url(&config.url)?;
+        tls::check(&config.tls, uri.scheme_str() == Some("https"))?;
+        Ok(Exchange {
+            sink: sink.to_string(),
+            what: format!("POST {}", shown_url(&uri)),
+            way: surroundings.proxy.way_to(&uri)?,
+            uri,
+            tls: config.tls.clone(),
+            connect_timeout: Duration::from_millis(config.connect_timeout_ms),
+            request_timeout: Duration::from_millis(config.request_timeout_ms),
+            keep_alive: Duration::from_millis(config.keep_alive_ms),
+            idle_max: in_flight_max,
+            clock: Arc::clone(&surroundings.clock),
+            credentials: Mutex::new(Credentials::new(config, wire)?),
+            connections: Mutex::default(),
+        })
+    }
+
+    /// Method and URL, for people.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Sends one payload and judges the answer.
+    pub async fn attempt(&self, body: Bytes) -> Verdict {
+        match self.answer(body).await {
+            Ok(verdict) => verdict,
+            Err(failure) => {
+                if matches!(failure.code, "tls" | "tls_certificate") {
+                    self.connections().suspect = true;
+                }
+                fail(&self.what, &failure)
+            }
+        }
+    }
+
+    async fn answer(&self, body: Bytes) -> Result<Verdict, Failure> {
+        let (headers, version) = self.credentials().headers(self.clock.now())?;
+        let pool = self.pool()?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        if let Way::Forward {
+            auth: Some(auth), ..
+        } = &self.way
+        {
+            request
+                .headers_mut()
+                .insert(PROXY_AUTHORIZATION, auth.clone());
+        }
+        let (response, deadline) = self.response(&pool, request).await?;
+        let (parts, body) = response.into_parts();
+        let mut head = Vec::new();
+        let drained = deadline.min(Instant::now() + DRAIN_TIME_MAX);
+        // An answer that breaks off behind its status has said what counts.
+        let _cut_short: Result<(), _> = timeout_at(drained, read_head(body, &mut head)).await;
+        // The pool takes the connection back in a task of its own, which may run now: before the verdict lets the next
+        // attempt begin, which would else open another connection.
+        tokio::task::yield_now().await;
+        Ok(self.judged(parts.status, &parts.headers, &head, version))
+    }
+
+    /// The answer's head, and by when the rest must be there. The time for the request starts when there is a
+    /// connection, since connecting has its own limit.
+    async fn response(
+        &self,
+        pool: &Pool,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Instant), Failure> {
+        let mut connection = capture_connection(&mut request);
+        let mut response: ResponseFuture = pool.request(request);
+        let early = tokio::select! {
+            response = &mut response => Some(response),
+            _ = connection.wait_for_connection_metadata() => None,
+        };
+        let deadline = Instant::now() + self.request_timeout;
+        let response = match early {
+            Some(response) => response,
+            None => timeout_at(deadline, response).await.map_err(|_| {
+                let waited = self.request_timeout.as_millis();
+                Failure::passing("timeout", format!("no answer within {waited} ms"))
+            })?,
+        };
+        match response {
+            Ok(response) => Ok((response, deadline)),
+            Err(error) => Err(failure_of(&error)),
+        }
+    }
+
+    /// The verdict; where the server wants other credentials and there are others by now, that is no reason to
+    /// pause.
+    fn judged(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap<HeaderValue>,
+        head: &[u8],
+        version: u64,
+    ) -> Verdict {
+        let mut credentials = self.credentials();
+        let head = credentials.hide(head);
+        let verdict = judge(&self.what, status, headers, &head, self.clock.wall());
+        let doubtful = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let renewed = doubtful && credentials.doubt(version, self.clock.now());
+        match verdict {
+            Verdict::Pause(Reason { code, text }) if renewed => {
+                let text = format!("{text} (the credentials have changed since)");
+                Verdict::Retry {
+                    after: None,
+                    reason: Reason::new(code, text),
+                }
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// The pool to use now.
+    fn pool(&self) -> Result<Pool, Failure> {
+        let now = self.clock.now();
+        let mut held = self.connections();
+        let tls = self
+            .refreshed_tls(&mut held, now)
+            .map_err(|problem| Failure::lasting("tls_files", problem))?;
+        if let Some((pool, made)) = &held.pool
+            && now.since(*made) < POOL_AGE_MAX
+        {
+            return Ok(pool.clone());
+        }
+        let pool = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(self.keep_alive)
+            .pool_max_idle_per_host(self.idle_max)
+            .build(Connector::new(self.way.clone(), tls, self.connect_timeout));
+        held.pool = Some((pool.clone(), now));
+        Ok(pool)
+    }
+
+    /// The TLS configuration to use now. Files that seem changed are read; files that cannot be used leave the last
+    /// good ones in force, since they may be in the midst of being replaced.
+    fn refreshed_tls(
+        &self,
+        held: &mut Connections,
+        now: Time,
+    ) -> Result<Arc<ClientConfig>, String> {
+        let https = self.uri.scheme_str() == Some("https");
+        let due = held
+            .checked
+            .is_none_or(|checked| now.since(checked) >= CHECK_INTERVAL);
+        // Taken before the files are read: a change in between shows at the next look.
+        let stamps = match https && (due || held.suspect) {
+            true => tls::stamps(&self.tls),
+            false => held.stamps,
+        };
+        if let Some(tls) = &held.tls
+            && stamps == held.stamps
+            && !held.suspect
+        {
+            return Ok(Arc::clone(tls));
+        }
+        held.checked = Some(now);
+        let loaded = match https {
+            true => tls::load(&self.tls),
+            false => tls::none(),
+        };
+        match (loaded, &held.tls) {
+            (Ok(config), _) => {
+                let tls = Arc::new(config);
+                *held = Connections {
+                    tls: Some(Arc::clone(&tls)),
+                    stamps,
+                    checked: Some(now),
+                    ..Connections::default()
+                };
+                Ok(tls)
+            }
+            (Err(problem), Some(tls)) => {
+                let tls = Arc::clone(tls);
+                if held.reported != Some(stamps) {
+                    tracing::warn!(sink = %self.sink, %problem, "keeping the TLS files read before");
+                    held.reported = Some(stamps);
+                }
+                Ok(tls)
+            }
+            (Err(problem), None) => Err(problem),
+        }
+    }
+
+    fn credentials(&self) -> std::sync::MutexGuard<'_, Credentials> {
+        self.credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connections(&self) -> std::sync::MutexGuard<'_, Connections> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The URL, if a sink can post to it.
+fn checked_url(url: &str) -> Result<Uri, Mistake> {
+    let uri: Uri = url
+        .parse()
+        .map_err(|error| Mistake::new("url", format!("is not a URL ({error})")))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(Mistake::new("url", "must begin with http:// or https://"));
+    }
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => Err(Mistake::new(
+            "url",
+            "must not hold credentials; put them under basic",
+        )),
+        Some(authority) if !authority.host().is_empty() => Ok(uri),
+        _ => Err(Mistake::new("url", "names no host")),
+    }
+}
+
+/// Reads the answer's body until its end or [`DRAIN_BYTES_MAX`], and keeps its head.
+async fn read_head(mut body: Incoming, head: &mut Vec<u8>) {
+    let mut drained = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        let room = HEAD_BYTES_MAX.saturating_sub(head.len()).min(data.len());
+        head.extend_from_slice(data.get(..room).unwrap_or_default());
+        drained += data.len();
+        if drained > DRAIN_BYTES_MAX {
+            return;
+        }
+    }
+}
