@@ -1,0 +1,192 @@
+//! The durable cursors of one worker of one sink, with the accounts that belong to them.
+//!
+//! A file is a header line, one line per chain, and a footer with a checksum. It is written beside the old one,
+//! synced and renamed; the old one is kept as `.previous`. A file that does not check out is put aside, and the
+//! previous one is used.
+
+mod file;
+mod store;
+
+pub use self::file::{DecodeError, decode, encode};
+pub use self::store::{FileStore, LoadError, Loaded, Store, load, merge};
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::chain::{Identity, Loss};
+use crate::pipeline::chains::{ChainState, Replay, SegmentState};
+use crate::pipeline::ledger::Accounts;
+use crate::pipeline::payload::{Cursors, Frontier, Skip};
+use crate::record::{ChainKey, ChainMeta};
+
+/// Where one worker stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// Accounts of forgotten chains.
+    pub folded: Accounts,
+    /// Where it stands in each chain.
+    pub chains: Vec<SavedChain>,
+}
+
+/// Where it stands in one chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedChain {
+    /// Pod uid.
+    pub pod_uid: String,
+    /// Container name.
+    pub container: String,
+    /// Restart count.
+    pub restart: u32,
+    /// Namespace, for `/status` before the chain is found again.
+    pub namespace: String,
+    /// Pod name, likewise.
+    pub pod: String,
+    /// Its accounts; `pending` is what was not settled.
+    pub accounts: Accounts,
+    /// Its segments, oldest first.
+    pub segments: Vec<SavedSegment>,
+}
+
+/// Where it stands in one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedSegment {
+    /// Which.
+    pub identity: u64,
+    /// Largest length observed.
+    pub seen: u64,
+    /// Bytes settled.
+    pub settled: u64,
+    /// Per stream: everything below is settled.
+    pub cursors: [u64; 2],
+    /// Everything below has been read: whatever is not part of an open record is settled.
+    pub read: u64,
+    /// Why the rest of it was given up, if it was.
+    #[serde(default)]
+    pub lost: Option<Loss>,
+    /// Whether `read` lies inside a line.
+    #[serde(default)]
+    pub skip: Skip,
+    /// Offset, length and hash of the bytes before the read position.
+    #[serde(default)]
+    pub frontier: (u64, u8, u64),
+}
+
+impl Checkpoint {
+    /// What the given states say.
+    pub fn of<'a>(folded: Accounts, chains: impl Iterator<Item = &'a ChainState>) -> Checkpoint {
+        Checkpoint {
+            folded,
+            chains: chains.map(SavedChain::of).collect(),
+        }
+    }
+}
+
+impl SavedChain {
+    /// What one state says.
+    pub fn of(state: &ChainState) -> SavedChain {
+        let segments = state
+            .segments
+            .iter()
+            .chain(&state.missing)
+            .filter_map(SavedSegment::of);
+        SavedChain {
+            pod_uid: state.meta.key.pod_uid.clone(),
+            container: state.meta.key.container.clone(),
+            restart: state.meta.key.restart,
+            namespace: state.meta.namespace.clone(),
+            pod: state.meta.pod.clone(),
+            accounts: state.accounts,
+            segments: segments.collect(),
+        }
+    }
+
+    /// Its key.
+    pub fn key(&self) -> ChainKey {
+        ChainKey {
+            pod_uid: self.pod_uid.clone(),
+            container: self.container.clone(),
+            restart: self.restart,
+        }
+    }
+
+    /// The state to go on from. What was seen of segments without identity is seen again when they have one.
+    pub fn into_state(self) -> ChainState {
+        let meta = ChainMeta {
+            key: self.key(),
+            namespace: self.namespace,
+            pod: self.pod,
+            container_id: String::new(),
+        };
+        let mut state = ChainState::new(Arc::new(meta));
+        state.fresh = false;
+        state.accounts = self.accounts;
+        let kept: u64 = self
+            .segments
+            .iter()
+            .map(|saved| saved.seen - saved.settled.min(saved.seen))
+            .sum();
+        let unsaved = state.accounts.pending.saturating_sub(kept);
+        state.accounts.pending -= unsaved;
+        state.accounts.seen = state.accounts.seen.saturating_sub(unsaved);
+        for saved in self.segments {
+            let Some(loss) = saved.lost else {
+                state.missing.push(saved.into_state());
+                continue;
+            };
+            // What was under way of it cannot be read again. Damaged files stay where they are and must not be read
+            // again; others are gone, and what comes in their place is new.
+            state
+                .accounts
+                .lose(loss, saved.seen - saved.settled.min(saved.seen));
+            if loss == Loss::Corrupt {
+                state.missing.push(
+                    SavedSegment {
+                        settled: saved.seen,
+                        ..saved
+                    }
+                    .into_state(),
+                );
+            }
+        }
+        state
+    }
+}
+
+impl SavedSegment {
+    fn of(state: &SegmentState) -> Option<SavedSegment> {
+        let frontier = state.cursors.frontier;
+        Some(SavedSegment {
+            identity: state.identity?.0,
+            seen: state.seen,
+            settled: state.settled,
+            cursors: state.cursors.at,
+            read: state.cursors.read,
+            lost: state.lost,
+            skip: state.cursors.skip,
+            frontier: (frontier.at, frontier.len, frontier.hash),
+        })
+    }
+
+    fn into_state(self) -> SegmentState {
+        let (at, len, hash) = self.frontier;
+        let cursors = Cursors {
+            at: self.cursors,
+            read: self.read,
+            skip: self.skip,
+            frontier: Frontier {
+                at,
+                len: len.min(Frontier::BYTES_MAX as u8),
+                hash,
+            },
+        };
+        let mut state =
+            SegmentState::resumed(Identity(self.identity), self.seen, self.settled, cursors);
+        if self.lost.is_some() {
+            state.read = self.seen;
+            state.replay = Replay::default();
+            state.lost = self.lost;
+        }
+        state
+    }
+}

@@ -1,0 +1,17 @@
+//! One pipeline per sink: read, parse, join, select, encode, compress, seal, hand over, account.
+//! ARCHITECTURE.md tells the life of a line through it.
+
+pub mod board;
+pub mod chains;
+pub mod delivery;
+pub mod drain;
+pub mod emit;
+pub mod fill;
+pub mod gate;
+pub mod ledger;
+pub mod payload;
+pub mod roster;
+pub mod schedule;
+pub mod show;
+pub mod turn;
+pub mod worker;

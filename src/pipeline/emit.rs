@@ -1,0 +1,302 @@
+//! One line on its way into the payload: taken apart, joined, judged, encoded.
+
+use super::ledger::{Amount, Drop};
+use super::payload::{Mark, Offer};
+use super::worker::Worker;
+use crate::clock::Time;
+use crate::encode::Run;
+use crate::record::{Flags, Record, Stream};
+use crate::select::level;
+use crate::tail::join::{OpenKey, Place};
+use crate::tail::line::Line;
+use crate::tail::{cri, docker, time};
+
+impl Worker {
+    /// Takes one line apart.
+    pub(super) fn line(&mut self, slot: u32, line: &[u8], place: Place, flags: Flags, now: Time) {
+        let Some(state) = self.chains.get(slot as usize).and_then(Option::as_ref) else {
+            return;
+        };
+        let is_docker = state.chain.as_ref().is_some_and(|chain| chain.docker);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let parsed = if is_docker {
+            docker::parse(line, &mut scratch)
+        } else {
+            cri::parse(line)
+        };
+        match parsed {
+            Some(parsed) => self.parsed(slot, &parsed, place, flags, now),
+            None => {
+                if flags.has(Flags::CUT) {
+                    self.sever(slot);
+                }
+                let raw = Line {
+                    time: time::from_wall(self.clock.wall()),
+                    stream: Stream::Stdout,
+                    partial: false,
+                    content: line,
+                };
+                self.parsed(slot, &raw, place, flags.with(Flags::UNPARSED), now);
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn parsed(&mut self, slot: u32, line: &Line<'_>, place: Place, flags: Flags, now: Time) {
+        if self.was_settled(slot, line.stream, place, flags) {
+            return;
+        }
+        let stream = line.stream.index();
+        if !flags.has(Flags::UNPARSED) && self.is_severed((slot, line.stream), place) {
+            self.emit_open((slot, line.stream), Flags::PARTIAL, now);
+        }
+        let Some(state) = self.chains.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        let unfinished = flags.has(Flags::PARTIAL) || flags.has(Flags::CUT);
+        if line.partial && !unfinished {
+            state.open[stream] = true;
+            self.join.push(slot, line, place, now);
+            self.builder.commit(slot, place.segment, now);
+            while let Some(oldest) = self.join.overflow() {
+                self.counters.join_pool_full += 1;
+                self.emit_open(oldest, Flags::PARTIAL, now);
+            }
+        } else if state.open[stream] && !flags.has(Flags::UNPARSED) {
+            self.join.push(slot, line, place, now);
+            self.emit_open((slot, line.stream), flags, now);
+        } else {
+            self.emit(slot, line, place, flags, now);
+        }
+    }
+
+    /// Whether the open record's next part may be another line than the one at `place`: something between them was
+    /// lost, or lies in a file that cannot be read now.
+    fn is_severed(&self, key: OpenKey, place: Place) -> bool {
+        let Some(state) = self.chains.get(key.0 as usize).and_then(Option::as_ref) else {
+            return false;
+        };
+        let stream = key.1.index();
+        if state.severed[stream] || !state.open[stream] {
+            return state.severed[stream];
+        }
+        let last = self.join.get(key).and_then(|open| open.stretches.last());
+        let Some(last) = last.filter(|last| last.segment != place.segment) else {
+            return false;
+        };
+        let mut segments = state.segments.iter();
+        let late = segments.any(|segment| {
+            segment.late && (segment.serial == last.segment || segment.serial == place.segment)
+        });
+        late || state.chain.as_ref().is_some_and(|chain| chain.unsure())
+    }
+
+    /// A line was too long to be understood: it may have been a part of any open record.
+    fn sever(&mut self, slot: u32) {
+        if let Some(chain) = self.chains.get_mut(slot as usize).and_then(Option::as_mut) {
+            chain.sever();
+        }
+    }
+
+    /// Whether the line was settled before a restart; then it is passed over.
+    fn was_settled(&mut self, slot: u32, stream: Stream, place: Place, flags: Flags) -> bool {
+        let Some(chain) = self.chains.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return true;
+        };
+        let Some(state) = chain.segment_mut(place.segment) else {
+            return true;
+        };
+        let replay = &mut state.replay;
+        if !replay.covers(place.start) {
+            return false;
+        }
+        // What is no line of the runtime's is never a part of an open record.
+        let settled = flags.has(Flags::UNPARSED) || place.start < replay.below[stream.index()];
+        if settled {
+            replay.pass(place.end - place.start);
+        }
+        replay.skips_settled = settled;
+        settled
+    }
+
+    /// Encodes a record that is one line.
+    fn emit(&mut self, slot: u32, line: &Line<'_>, place: Place, flags: Flags, now: Time) {
+        let kept = line
+            .content
+            .get(..self.limits.record_bytes_max)
+            .unwrap_or(line.content);
+        let too_long = (line.content.len() - kept.len()) as u64;
+        let flags = if too_long > 0 {
+            flags.with(Flags::CUT)
+        } else {
+            flags
+        };
+        let record = Record {
+            time: &line.time,
+            stream: line.stream,
+            message: kept,
+            level: level::infer(kept),
+            flags,
+            start: place.start,
+            end: place.end,
+        };
+        let bytes = place.end - place.start;
+        let delivered = Amount {
+            bytes: bytes.saturating_sub(too_long),
+            lines: 1,
+        };
+        loop {
+            self.enter(slot, place.segment);
+            let commit = self.builder.commit(slot, place.segment, now);
+            match self.builder.offer(
+                &record,
+                Mark {
+                    commit,
+                    amount: delivered,
+                },
+            ) {
+                Offer::Full => self.seal(),
+                Offer::Taken(encoded) => {
+                    self.taken(commit, bytes, bytes - delivered.bytes);
+                    self.count(flags, encoded.replaced);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Encodes an open record as it is, under the segment of its last part.
+    pub(super) fn emit_open(&mut self, key: OpenKey, flags: Flags, now: Time) {
+        let (slot, stream) = key;
+        loop {
+            let Some(last) = self
+                .join
+                .get(key)
+                .and_then(|open| open.stretches.last().copied())
+            else {
+                return;
+            };
+            self.enter(slot, last.segment);
+            let commit = self.builder.commit(slot, last.segment, now);
+            let Some(open) = self.join.get(key) else {
+                return;
+            };
+            let bytes: u64 = open.stretches.iter().map(|stretch| stretch.bytes).sum();
+            let too_long = open.too_long_bytes.min(bytes);
+            let flags = if too_long > 0 {
+                flags.with(Flags::CUT)
+            } else {
+                flags
+            };
+            let record = Record {
+                time: &open.time,
+                stream,
+                message: &open.content,
+                level: level::infer(&open.content),
+                flags,
+                start: if open.stretches.len() == 1 {
+                    last.start
+                } else {
+                    0
+                },
+                end: last.end,
+            };
+            let amount = Amount {
+                bytes: bytes - too_long,
+                lines: open.lines,
+            };
+            match self.builder.offer(&record, Mark { commit, amount }) {
+                Offer::Full => self.seal(),
+                Offer::Taken(encoded) => {
+                    self.taken(commit, 0, too_long);
+                    self.count(flags, encoded.replaced);
+                    break;
+                }
+            }
+        }
+        let Some(open) = self.join.take(key) else {
+            return;
+        };
+        for stretch in &open.stretches {
+            let number = self.builder.commit(slot, stretch.segment, now);
+            if let Some(commit) = self.builder.commit_mut(number) {
+                commit.settled_bytes += stretch.bytes;
+            }
+        }
+        self.join.recycle(open);
+        if let Some(chain) = self.chains.get_mut(slot as usize).and_then(Option::as_mut) {
+            chain.open[stream.index()] = false;
+            chain.severed[stream.index()] = false;
+        }
+    }
+
+    /// Makes the segment's run the current one.
+    fn enter(&mut self, slot: u32, segment: u64) {
+        if self.builder.is_in(slot, segment) {
+            return;
+        }
+        let Some(chain) = self.chains.get(slot as usize).and_then(Option::as_ref) else {
+            return;
+        };
+        let identity = chain
+            .segments
+            .iter()
+            .find(|state| state.serial == segment)
+            .and_then(|state| state.identity);
+        let run = Run {
+            chain: &chain.meta,
+            described: &chain.described,
+            uid_seed: uid_seed(&chain.uid_base, identity.map_or(0, |identity| identity.0)),
+        };
+        self.builder.enter(slot, segment, &run);
+    }
+
+    fn taken(&mut self, commit: u32, settled_bytes: u64, too_long_bytes: u64) {
+        if let Some(commit) = self.builder.commit_mut(commit) {
+            commit.settled_bytes += settled_bytes;
+            commit.dropped[Drop::TooLong as usize].bytes += too_long_bytes;
+        }
+    }
+
+    fn count(&mut self, flags: Flags, replaced: bool) {
+        self.counters.records += 1;
+        self.counters.records_replaced += u64::from(replaced);
+        if !flags.is_empty() {
+            self.counters.records_unparsed += u64::from(flags.has(Flags::UNPARSED));
+            self.counters.records_partial += u64::from(flags.has(Flags::PARTIAL));
+            self.counters.records_cut += u64::from(flags.has(Flags::CUT));
+        }
+    }
+
+    /// Delivers open records whose end will not come: their container is over, or they have waited too long while
+    /// nothing of their chain was left to read.
+    pub(super) fn flush_open_records(&mut self, now: Time) -> bool {
+        let timeout = std::time::Duration::from_millis(self.limits.partial_timeout_ms);
+        let mut any = false;
+        for key in self.join.opened_until(now) {
+            let Some(chain) = self.chains.get(key.0 as usize).and_then(Option::as_ref) else {
+                continue;
+            };
+            let over = chain.chain.as_ref().is_none_or(|chain| chain.ended());
+            let waited = self
+                .join
+                .get(key)
+                .map_or(timeout, |open| now.since(open.opened_at));
+            // An unfinished last line may stay unread for ever.
+            let reading = chain.next_segment().is_some();
+            let due = over || waited >= timeout || chain.severed[key.1.index()];
+            if reading || !due || !self.delivery.has_slot() {
+                continue;
+            }
+            self.emit_open(key, Flags::PARTIAL, now);
+            any = true;
+        }
+        self.builder.leave();
+        any
+    }
+}
+
+/// The fixed part of the uids of a run's records.
+fn uid_seed(key: &str, identity: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), identity)
+}

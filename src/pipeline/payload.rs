@@ -1,0 +1,345 @@
+//! Payloads: what one request carries, and the builder that fills one.
+//!
+//! A payload knows, beside its bytes, where each of its records ends (so that it can be cut without reading the
+//! files again) and which cursors become durable once it and all payloads before it are finished.
+
+use bytes::Bytes;
+
+use crate::clock::Time;
+use crate::config::{Compression, Limits};
+use crate::encode::compress::{CompressError, Compressor};
+use crate::encode::{Encode, Encoded, Run};
+use crate::record::Record;
+
+use super::ledger::{Amount, Drop, Exclusion};
+
+/// One record of a payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// Which of the payload's commits it belongs to.
+    pub commit: u32,
+    /// The file bytes and lines it was made of.
+    pub amount: Amount,
+}
+
+/// Hash of the bytes before an offset: tells whether a file still is what it was when they were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frontier {
+    /// The offset behind the bytes.
+    pub at: u64,
+    /// How many bytes, at most [`Frontier::BYTES_MAX`]; 0: nothing is known.
+    pub len: u8,
+    /// xxh3 of them.
+    pub hash: u64,
+}
+
+impl Frontier {
+    /// How many bytes before the offset are looked at.
+    pub const BYTES_MAX: usize = 16;
+
+    /// The frontier at `at`, given some bytes that end there.
+    pub fn of(at: u64, before: &[u8]) -> Frontier {
+        let tail = before
+            .get(before.len().saturating_sub(Self::BYTES_MAX)..)
+            .unwrap_or(before);
+        Frontier {
+            at,
+            len: tail.len() as u8,
+            hash: xxhash_rust::xxh3::xxh3_64(tail),
+        }
+    }
+
+    /// Whether `before`, which ends at the offset, is what was there.
+    pub fn matches(&self, before: &[u8]) -> bool {
+        *self == Frontier::of(self.at, before)
+    }
+}
+
+/// The durable part of where a sink stands in one segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursors {
+    /// Per stream: everything below is settled. Lower than `read` while a record of that stream is open.
+    pub at: [u64; 2],
+    /// Everything below has been read: whatever is not part of an open record is settled.
+    pub read: u64,
+    /// Whether `read` lies inside a line whose rest is to be skipped.
+    pub skip: Skip,
+    /// The bytes before the read position.
+    pub frontier: Frontier,
+}
+
+/// Whether, and as what, bytes up to the next line end are passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Skip {
+    /// Reading is at the start of a line.
+    #[default]
+    No,
+    /// Inside a line beyond the record limit.
+    TooLong,
+    /// Inside a line that began in an excluded backlog.
+    Backlog,
+}
+
+/// What a payload settles in one segment.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The worker's slot of the chain.
+    pub slot: u32,
+    /// Which segment.
+    pub segment: u64,
+    /// Where the cursors stand once the payload is finished; set when it is sealed.
+    pub cursors: Cursors,
+    /// File bytes of this segment that leave `pending`.
+    pub settled_bytes: u64,
+    /// Delivered, if the sink accepts the payload whole.
+    pub delivered: Amount,
+    /// Given up while reading or by the sink.
+    pub dropped: [Amount; Drop::ALL.len()],
+    /// Not wanted.
+    pub excluded: [Amount; Exclusion::ALL.len()],
+}
+
+/// Finished bytes for one request.
+#[derive(Debug)]
+pub struct Payload {
+    /// Ascending without gaps, per worker.
+    pub number: u64,
+    /// The (compressed) bytes; empty if the payload only settles bytes that need no delivery.
+    pub body: Bytes,
+    /// Size before compression.
+    pub uncompressed_bytes: u64,
+    /// The offset behind each record, before compression.
+    pub ends: Vec<u32>,
+    /// Per record, beside `ends`.
+    pub marks: Vec<Mark>,
+    /// What becomes durable, per segment.
+    pub commits: Vec<Commit>,
+}
+
+impl Payload {
+    /// How many records it holds.
+    pub fn records(&self) -> u32 {
+        self.marks.len() as u32
+    }
+}
+
+/// What came of offering a record to the builder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// It is in.
+    Taken(Encoded),
+    /// The payload is full: seal it and offer the record again.
+    Full,
+}
+
+/// Staging is handed to the compressor when it is larger than this.
+const STAGING_BYTES: usize = 64 * 1024;
+
+/// Room kept for what closes a payload and what an encoder needs per run.
+const ENVELOPE_BYTES: usize = 256;
+
+/// Fills one payload at a time.
+pub struct Builder {
+    encoder: Box<dyn Encode>,
+    compressor: Compressor,
+    staging: Vec<u8>,
+    body: Vec<u8>,
+    staged_before: usize,
+    run: Option<(u32, u64)>,
+    ends: Vec<u32>,
+    marks: Vec<Mark>,
+    commits: Vec<Commit>,
+    begun: bool,
+    opened_at: Option<Time>,
+    number: u64,
+    body_bytes_max: usize,
+    uncompressed_bytes_max: usize,
+    records_max: usize,
+}
+
+impl Builder {
+    /// An empty builder.
+    pub fn new(encoder: Box<dyn Encode>, compression: Compression, limits: &Limits) -> Builder {
+        Builder {
+            encoder,
+            compressor: Compressor::new(compression),
+            staging: Vec::with_capacity(STAGING_BYTES * 2),
+            body: Vec::new(),
+            staged_before: 0,
+            run: None,
+            ends: Vec::new(),
+            marks: Vec::new(),
+            commits: Vec::new(),
+            begun: false,
+            opened_at: None,
+            number: 0,
+            body_bytes_max: limits.payload_bytes_max,
+            uncompressed_bytes_max: limits
+                .payload_uncompressed_bytes_max
+                .saturating_sub(ENVELOPE_BYTES),
+            records_max: limits.payload_records_max as usize,
+        }
+    }
+
+    /// The format.
+    pub fn encoder(&self) -> &dyn Encode {
+        self.encoder.as_ref()
+    }
+
+    /// When the first thing was put into the payload, if anything was.
+    pub fn opened_at(&self) -> Option<Time> {
+        self.opened_at
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.opened_at.is_none()
+    }
+
+    /// Whether it should be sealed before more is read into it.
+    pub fn is_full(&self) -> bool {
+        self.body.len() >= self.body_bytes_max
+            || self.uncompressed() >= self.uncompressed_bytes_max
+            || self.marks.len() >= self.records_max
+    }
+
+    /// Bytes so far, before compression.
+    fn uncompressed(&self) -> usize {
+        self.staged_before + self.staging.len()
+    }
+
+    /// The number of the commit for a segment, made if there is none. The last one is looked at first: that is the
+    /// one that a turn keeps asking for.
+    pub fn commit(&mut self, slot: u32, segment: u64, now: Time) -> u32 {
+        self.opened_at.get_or_insert(now);
+        let known = self
+            .commits
+            .iter()
+            .rposition(|commit| commit.slot == slot && commit.segment == segment);
+        let at = known.unwrap_or_else(|| {
+            self.commits.push(Commit {
+                slot,
+                segment,
+                cursors: Cursors::default(),
+                settled_bytes: 0,
+                delivered: Amount::default(),
+                dropped: Default::default(),
+                excluded: Default::default(),
+            });
+            self.commits.len() - 1
+        });
+        at as u32
+    }
+
+    /// The commit with that number.
+    pub fn commit_mut(&mut self, number: u32) -> Option<&mut Commit> {
+        self.commits.get_mut(number as usize)
+    }
+
+    /// Makes `run` the current run, closing another one.
+    pub fn enter(&mut self, slot: u32, segment: u64, run: &Run<'_>) {
+        if self.run == Some((slot, segment)) {
+            return;
+        }
+        self.leave();
+        if !self.begun {
+            self.begun = true;
+            check(self.compressor.begin());
+            self.encoder.begin(&mut self.staging);
+        }
+        self.encoder.begin_run(run, &mut self.staging);
+        self.run = Some((slot, segment));
+    }
+
+    /// Whether that segment's run is the current one.
+    pub fn is_in(&self, slot: u32, segment: u64) -> bool {
+        self.run == Some((slot, segment))
+    }
+
+    /// Whether the payload being filled settles anything of a chain.
+    pub fn holds(&self, slot: u32) -> bool {
+        self.commits.iter().any(|commit| commit.slot == slot)
+    }
+
+    /// Closes the current run, if there is one, and compresses what it staged.
+    pub fn leave(&mut self) {
+        if self.run.take().is_some() {
+            self.encoder.end_run(&mut self.staging);
+            self.squeeze();
+        }
+    }
+
+    fn squeeze(&mut self) {
+        check(self.compressor.write(&self.staging, &mut self.body));
+        self.staged_before += self.staging.len();
+        self.staging.clear();
+    }
+
+    /// Appends a record to the current run, unless it would burst the payload's bounds. A record that is too large
+    /// for any payload gets one of its own.
+    pub fn offer(&mut self, record: &Record<'_>, mark: Mark) -> Offer {
+        debug_assert!(self.run.is_some(), "a record was offered outside of a run");
+        let before = self.staging.len();
+        let encoded = self.encoder.record(record, &mut self.staging);
+        let over = self.uncompressed() > self.uncompressed_bytes_max || self.is_crowded();
+        if over && !self.marks.is_empty() {
+            self.staging.truncate(before);
+            return Offer::Full;
+        }
+        self.ends
+            .push(u32::try_from(self.uncompressed()).unwrap_or(u32::MAX));
+        self.marks.push(mark);
+        if let Some(commit) = self.commits.get_mut(mark.commit as usize) {
+            commit.delivered += mark.amount;
+        }
+        Offer::Taken(encoded)
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.marks.len() >= self.records_max || self.body.len() >= self.body_bytes_max
+    }
+
+    /// Whether the current run has staged enough to be closed.
+    pub fn is_staged(&self) -> bool {
+        self.staging.len() >= STAGING_BYTES
+    }
+
+    /// The commits so far, for the caller to set their cursors before sealing.
+    pub fn commits_mut(&mut self) -> &mut [Commit] {
+        &mut self.commits
+    }
+
+    /// Closes the payload and hands it over; the builder is empty then. `spare` is a used body to fill next.
+    pub fn seal(&mut self, spare: Vec<u8>) -> Payload {
+        self.leave();
+        if self.begun {
+            self.encoder.finish(&mut self.staging);
+            self.squeeze();
+            check(self.compressor.finish(&mut self.body));
+        }
+        let number = self.number;
+        self.number += 1;
+        let payload = Payload {
+            number,
+            body: Bytes::from(std::mem::replace(&mut self.body, spare)),
+            uncompressed_bytes: self.staged_before as u64,
+            ends: std::mem::take(&mut self.ends),
+            marks: std::mem::take(&mut self.marks),
+            commits: std::mem::take(&mut self.commits),
+        };
+        self.body.clear();
+        self.staged_before = 0;
+        self.begun = false;
+        self.opened_at = None;
+        payload
+    }
+}
+
+/// Compressing into memory fails only if the codec's own state is damaged. The body is then refused by the sink, which
+/// pauses it: the data stays in the files.
+fn check(result: Result<(), CompressError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "a payload could not be compressed");
+    }
+}

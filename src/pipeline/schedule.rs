@@ -1,0 +1,152 @@
+//! Whose turn it is: deficit round robin over pods that have unread bytes, round robin over the chains of a pod.
+//!
+//! O(1) per turn and O(active) in memory. Invariant: a chain is in the schedule at most once.
+
+use std::collections::{HashMap, VecDeque};
+
+/// The chains of one pod that wait for a turn.
+#[derive(Debug, Default)]
+struct Pod {
+    chains: VecDeque<u32>,
+    /// Bytes it may still read before the next pod's turn; below zero after a turn that read more.
+    deficit_bytes: i64,
+}
+
+/// Who waits for a turn.
+#[derive(Debug)]
+pub struct Schedule {
+    quantum_bytes: i64,
+    ring: VecDeque<String>,
+    pods: HashMap<String, Pod>,
+}
+
+impl Schedule {
+    /// An empty schedule; a pod may read `quantum_bytes` per round.
+    pub fn new(quantum_bytes: usize) -> Schedule {
+        Schedule {
+            quantum_bytes: i64::try_from(quantum_bytes).unwrap_or(i64::MAX).max(1),
+            ring: VecDeque::new(),
+            pods: HashMap::new(),
+        }
+    }
+
+    /// Puts a chain at the end of its pod's queue. The caller sees to it that it is in no queue yet.
+    pub fn add(&mut self, pod: &str, slot: u32) {
+        if let Some(queue) = self.pods.get_mut(pod) {
+            queue.chains.push_back(slot);
+            return;
+        }
+        let queue = Pod {
+            chains: VecDeque::from([slot]),
+            deficit_bytes: 0,
+        };
+        self.pods.insert(pod.to_owned(), queue);
+        self.ring.push_back(pod.to_owned());
+    }
+
+    /// The chain whose turn it is. It stays first until [`Schedule::done`] is called.
+    pub fn turn(&mut self) -> Option<u32> {
+        loop {
+            let queue = self.pods.get_mut(self.ring.front()?)?;
+            if queue.deficit_bytes > 0 {
+                return queue.chains.front().copied();
+            }
+            queue.deficit_bytes += self.quantum_bytes;
+            if queue.deficit_bytes <= 0 {
+                self.ring.rotate_left(1);
+            }
+        }
+    }
+
+    /// Ends the turn of the chain that [`Schedule::turn`] gave: it read `bytes`, and wants another turn or not.
+    pub fn done(&mut self, bytes: usize, more: bool) {
+        let Some(pod) = self.ring.front() else { return };
+        let Some(queue) = self.pods.get_mut(pod) else {
+            return;
+        };
+        queue.deficit_bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
+        if let Some(slot) = queue.chains.pop_front()
+            && more
+        {
+            queue.chains.push_back(slot);
+        }
+        if queue.chains.is_empty() {
+            if let Some(pod) = self.ring.pop_front() {
+                self.pods.remove(&pod);
+            }
+        } else if queue.deficit_bytes <= 0 {
+            self.ring.rotate_left(1);
+        }
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(
+        schedule: &mut Schedule,
+        turns: usize,
+        read: impl Fn(u32) -> usize,
+    ) -> HashMap<u32, usize> {
+        let mut bytes = HashMap::new();
+        for _ in 0..turns {
+            let slot = schedule.turn().unwrap();
+            *bytes.entry(slot).or_default() += read(slot);
+            schedule.done(read(slot), true);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_pod_with_many_chains_gets_no_more_than_one_with_a_single_chain() {
+        let mut schedule = Schedule::new(100);
+        for slot in 0..9 {
+            schedule.add("noisy", slot);
+        }
+        schedule.add("quiet", 9);
+        let bytes = shares(&mut schedule, 180, |_| 100);
+        assert_eq!(bytes[&9], 9_000);
+        assert!((0..9).all(|slot| bytes[&slot] == 1_000));
+    }
+
+    #[test]
+    fn small_turns_add_up_to_the_same_share() {
+        let mut schedule = Schedule::new(100);
+        schedule.add("large", 0);
+        schedule.add("small", 1);
+        let bytes = shares(
+            &mut schedule,
+            1_100,
+            |slot| if slot == 0 { 100 } else { 10 },
+        );
+        assert_eq!(bytes[&0], bytes[&1]);
+    }
+
+    #[test]
+    fn an_overdrawn_pod_waits_its_debt_out() {
+        let mut schedule = Schedule::new(100);
+        schedule.add("a", 0);
+        schedule.add("b", 1);
+        assert_eq!(schedule.turn(), Some(0));
+        schedule.done(1_000, true);
+        let bytes = shares(&mut schedule, 9, |_| 100);
+        assert_eq!(bytes.get(&0), None);
+        assert_eq!(bytes[&1], 900);
+    }
+
+    #[test]
+    fn a_chain_without_more_leaves() {
+        let mut schedule = Schedule::new(100);
+        schedule.add("a", 0);
+        assert_eq!(schedule.turn(), Some(0));
+        schedule.done(1, false);
+        assert!(schedule.is_empty());
+        assert_eq!(schedule.turn(), None);
+    }
+}
