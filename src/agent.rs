@@ -1,0 +1,311 @@
+//! The only file that knows every part: builds them, starts them in order, drains them in order.
+//!
+//! Threads: one per pipeline worker, one for the catalog, one for the network (tokio: http sinks and the admin
+//! server), and those that file, stdout and checkpoint keep for themselves.
+
+mod build;
+mod descriptors;
+mod stats;
+mod workers;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use self::build::SinkParts;
+use self::workers::Running;
+use crate::admin::bounds::Bound;
+use crate::admin::server::{Server, serve};
+use crate::admin::{CatalogHealth, SinkStats, Sources};
+use crate::catalog::Catalog;
+use crate::catalog::feed::{Feed, Shard};
+use crate::catalog::watch;
+use crate::checkpoint::{Checkpoint, load};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Sink};
+use crate::files::{Files, NodeFiles};
+use crate::own_log::limit::RateLimit;
+use crate::own_pod::OwnPod;
+use crate::pipeline::board::Board;
+
+/// Why the agent did not start. Nothing is left running.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The state directory or a sink's part of it.
+    #[error("{0}")]
+    Checkpoint(#[from] crate::checkpoint::LoadError),
+    /// A file or directory of the agent's own.
+    #[error("cannot {attempt} {path}: {source}")]
+    File {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On what.
+        path: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A sink cannot work as configured.
+    #[error("{0}")]
+    Sink(String),
+    /// More workers than one catalog can serve.
+    #[error(
+        "the sinks have {workers} workers together, at most {most} are possible: lower `workers`"
+    )]
+    TooManyWorkers {
+        /// How many.
+        workers: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// The admin address.
+    #[error("cannot listen on {address} (admin.listen): {source}")]
+    Listen {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread or the network runtime.
+    #[error("cannot start {what}: {source}; raise the limit on threads or descriptors")]
+    Thread {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What is not configuration.
+#[derive(Default)]
+pub struct Surroundings {
+    /// The agent's own pod, if it runs in one.
+    pub own_pod: Option<OwnPod>,
+    /// The own log's limiter; with it the admin server is started.
+    pub own_log: Option<Arc<RateLimit>>,
+}
+
+/// What [`Agent::stop`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Everything that was read has been settled; otherwise the rest is read again at the next start.
+    pub drained: bool,
+}
+
+/// A running agent.
+pub struct Agent {
+    boards: Vec<Arc<Board>>,
+    workers: Vec<Running>,
+    catalog: watch::Running,
+    server: Option<Server>,
+    network: Network,
+    clock: Arc<dyn Clock>,
+}
+
+impl Agent {
+    /// Starts everything that `config` asks for.
+    pub fn start(config: &Config, surroundings: Surroundings) -> Result<Agent, StartError> {
+        let config = &descriptors::fitted(config);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let files: Arc<dyn Files> = Arc::new(NodeFiles);
+        let own_log = surroundings.own_log;
+        let listener = match &own_log {
+            Some(_) => Some(listen(config)?),
+            None => None,
+        };
+        let network = Network::start()?;
+        let in_pod = surroundings.own_pod.is_some();
+        let mut boards = Vec::new();
+        let mut feeds = Vec::new();
+        let mut waiting = Vec::new();
+        let mut sink_stats = Vec::new();
+        for (number, sink) in config.sinks.iter().enumerate() {
+            let mut checkpoints = checkpoints(&config.state_dir, sink)?;
+            let mut parts = SinkParts::new(config, sink, &clock, network.handle(), in_pod);
+            for worker in 0..sink.workers {
+                let shard = Shard {
+                    sink: number,
+                    worker,
+                    workers: sink.workers,
+                };
+                let bell = workers::Bell::new();
+                let feed = Arc::new(Feed::new(shard, feeds.len(), bell.waker()));
+                let board = Arc::new(Board::new(&sink.name, worker));
+                let made = parts.worker(worker, &bell, &feed, &board, &files)?;
+                waiting.push((bell, made, checkpoints.remove(&worker)));
+                boards.push(board);
+                feeds.push(feed);
+            }
+            sink_stats.extend(parts.stats());
+        }
+        if feeds.len() > Feed::COUNT_MAX {
+            return Err(StartError::TooManyWorkers {
+                workers: feeds.len(),
+                most: Feed::COUNT_MAX,
+            });
+        }
+        let catalog = Catalog::new(
+            &config.logs,
+            Arc::clone(&files),
+            Arc::clone(&clock),
+            config.sinks.len(),
+            feeds,
+            surroundings.own_pod.filter(|_| !config.logs.collect_self),
+        );
+        let catalog_health = Arc::new(stats::CatalogView(catalog.stats()));
+        let workers = waiting
+            .into_iter()
+            .map(|(bell, parts, from)| workers::start(bell, parts, from, Arc::clone(&clock)))
+            .collect::<Result<Vec<Running>, StartError>>()?;
+        let catalog = start_catalog(catalog, &clock)?;
+        let mut agent = Agent {
+            boards,
+            workers,
+            catalog,
+            server: None,
+            network,
+            clock,
+        };
+        if let (Some(listener), Some(own_log)) = (listener, own_log) {
+            let sources = agent.sources(config, catalog_health, sink_stats, own_log);
+            let served = serve(listener, Arc::new(sources), agent.network.handle());
+            let address = config.admin.listen;
+            agent.server = Some(served.map_err(|source| StartError::Listen { address, source })?);
+        }
+        Ok(agent)
+    }
+
+    fn sources(
+        &self,
+        config: &Config,
+        catalog: Arc<dyn CatalogHealth>,
+        extra: Vec<SinkStats>,
+        own_log: Arc<RateLimit>,
+    ) -> Sources {
+        Sources {
+            boards: self.boards.clone(),
+            clock: Arc::clone(&self.clock),
+            catalog,
+            extra,
+            own_log,
+            started: self.clock.now(),
+            version: env!("CARGO_PKG_VERSION"),
+            node: config.node.clone(),
+            bounds: Bound::of(config),
+            proc: "/proc".into(),
+            container_series_max: Sources::CONTAINER_SERIES_MAX,
+        }
+    }
+
+    /// One board per worker; a view on it is at most a second old.
+    pub fn boards(&self) -> &[Arc<Board>] {
+        &self.boards
+    }
+
+    /// Where the admin server listens, if there is one.
+    pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
+        self.server.as_ref().map(Server::address)
+    }
+
+    /// Stops from the left: reading ends; what was read is sent, within `grace`, and made durable.
+    pub fn stop(mut self, grace: Duration) -> Stopped {
+        let until = self.clock.now() + grace;
+        for worker in &self.workers {
+            worker.drain(until);
+        }
+        let mut drained = true;
+        for worker in self.workers.drain(..) {
+            drained &= worker.join();
+        }
+        self.catalog.stop();
+        drop(self.server.take());
+        self.network.stop();
+        Stopped { drained }
+    }
+}
+
+fn listen(config: &Config) -> Result<std::net::TcpListener, StartError> {
+    let address = config.admin.listen;
+    std::net::TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
+}
+
+fn start_catalog(catalog: Catalog, clock: &Arc<dyn Clock>) -> Result<watch::Running, StartError> {
+    let fail = |source| StartError::Thread {
+        what: "the catalog",
+        source,
+    };
+    watch::spawn(catalog, Arc::clone(clock)).map_err(fail)
+}
+
+/// A sink's checkpoints, one per worker that it has now. None at all: the sink never ran. One that ran and whose files
+/// are all damaged has empty ones: it begins again and repeats, for what `read_from` would skip may be undelivered.
+fn checkpoints(state_dir: &Path, sink: &Sink) -> Result<HashMap<usize, Checkpoint>, StartError> {
+    let loaded = load(&build::sink_directory(state_dir, &sink.name))?;
+    let mut by_worker = HashMap::new();
+    if loaded.checkpoint.is_none() && loaded.put_aside.is_empty() {
+        return Ok(by_worker);
+    }
+    let all = loaded.checkpoint.unwrap_or_default();
+    for worker in 0..sink.workers {
+        by_worker.insert(worker, Checkpoint::default());
+    }
+    let workers = sink.workers.max(1) as u64;
+    for chain in all.chains {
+        let owner = usize::try_from(chain.key().hash64() % workers).unwrap_or(0);
+        by_worker.entry(owner).or_default().chains.push(chain);
+    }
+    by_worker.entry(0).or_default().folded = all.folded;
+    Ok(by_worker)
+}
+
+/// The thread that drives tokio.
+struct Network {
+    handle: tokio::runtime::Handle,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Network {
+    fn start() -> Result<Network, StartError> {
+        let fail = |source| StartError::Thread {
+            what: "the network runtime",
+            source,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(fail)?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("network".to_owned())
+            .spawn(move || {
+                // Ends when the sender is used or dropped.
+                let _either: Result<(), oneshot::error::RecvError> = runtime.block_on(ended);
+            })
+            .map_err(fail)?;
+        Ok(Network {
+            handle,
+            end: Some(end),
+            thread: Some(thread),
+        })
+    }
+
+    fn handle(&self) -> &tokio::runtime::Handle {
+        &self.handle
+    }
+
+    fn stop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the network thread ended abnormally");
+        }
+    }
+}

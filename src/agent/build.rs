@@ -1,0 +1,184 @@
+//! THE list of sinks, as code: from a sink's configuration to the parts of its workers.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StartError;
+use super::workers::Bell;
+use crate::admin::{SinkStats, Stat};
+use crate::catalog::feed::Feed;
+use crate::checkpoint::FileStore;
+use crate::clock::Clock;
+use crate::config::{Compression, Config, FileSink, RowFormat, Sink, SinkKind};
+use crate::encode::Encode;
+use crate::encode::rows::Rows;
+use crate::files::Files;
+use crate::pipeline::board::Board;
+use crate::pipeline::worker::Parts;
+use crate::sink::Transport;
+use crate::sink::blackhole::Blackhole;
+use crate::sink::dead_letter::DeadLetterFile;
+use crate::sink::file::{FileTransport, Framing};
+use crate::sink::http::{Http, Wire};
+use crate::sink::stdout::{StdoutTransport, Under, facts, refusal};
+
+/// Where a sink keeps its checkpoints and dead letters.
+pub(super) fn sink_directory(state_dir: &Path, sink: &str) -> PathBuf {
+    state_dir.join("sinks").join(sink)
+}
+
+/// What the workers of one sink have in common.
+pub(super) struct SinkParts<'a> {
+    config: &'a Config,
+    sink: &'a Sink,
+    clock: &'a Arc<dyn Clock>,
+    network: &'a tokio::runtime::Handle,
+    in_pod: bool,
+    /// One set of files for all workers of a file sink.
+    files: Option<FileTransport>,
+}
+
+impl<'a> SinkParts<'a> {
+    pub(super) fn new(
+        config: &'a Config,
+        sink: &'a Sink,
+        clock: &'a Arc<dyn Clock>,
+        network: &'a tokio::runtime::Handle,
+        in_pod: bool,
+    ) -> SinkParts<'a> {
+        SinkParts {
+            config,
+            sink,
+            clock,
+            network,
+            in_pod,
+            files: None,
+        }
+    }
+
+    /// The parts of one worker.
+    pub(super) fn worker(
+        &mut self,
+        worker: usize,
+        bell: &Bell,
+        feed: &Arc<Feed>,
+        board: &Arc<Board>,
+        files: &Arc<dyn Files>,
+    ) -> Result<Parts, StartError> {
+        let directory = sink_directory(&self.config.state_dir, &self.sink.name);
+        let store = FileStore::start(&directory, worker, self.sink.workers).map_err(|source| {
+            StartError::Thread {
+                what: "the checkpoint writer",
+                source,
+            }
+        })?;
+        let letters = directory.join(format!("dead-letters-{worker}"));
+        let share = self.sink.limits.dead_letter_bytes_max / self.sink.workers.max(1) as u64;
+        let dead_letters =
+            DeadLetterFile::open(&letters, share, Arc::clone(self.clock)).map_err(|source| {
+                StartError::File {
+                    attempt: "keep dead letters in",
+                    path: letters.display().to_string(),
+                    source,
+                }
+            })?;
+        Ok(Parts {
+            encoders: [self.encoder(), self.encoder()],
+            transport: self.transport(bell)?,
+            sink: self.sink.clone(),
+            feed: Arc::clone(feed),
+            files: Arc::clone(files),
+            clock: Arc::clone(self.clock),
+            dead_letters: Box::new(dead_letters),
+            store: Box::new(store),
+            board: Arc::clone(board),
+            forget_after: Duration::from_millis(self.config.logs.forget_after_ms),
+            seed: fastrand::u64(..),
+        })
+    }
+
+    fn encoder(&self) -> Box<dyn Encode> {
+        let cluster_name = self.config.cluster_name.as_deref();
+        Box::new(Rows::new(&self.sink.rows, &self.config.node, cluster_name))
+    }
+
+    fn transport(&mut self, bell: &Bell) -> Result<Box<dyn Transport>, StartError> {
+        let fail = |error: &dyn std::error::Error| {
+            StartError::Sink(format!("sink {}: {error}", self.sink.name))
+        };
+        Ok(match &self.sink.kind {
+            SinkKind::Blackhole => Box::new(Blackhole::default()),
+            SinkKind::Stdout => {
+                self.refuse_loop()?;
+                let stdout = duplicate_stdout().map_err(|error| fail(&error))?;
+                let started = StdoutTransport::start(bell.waker(), Under::Run, stdout);
+                Box::new(started.map_err(|error| fail(&error))?)
+            }
+            SinkKind::File(file) => match &self.files {
+                Some(first) => Box::new(first.share(bell.waker())),
+                None => {
+                    let first = self.file(file, bell).map_err(|error| fail(&error))?;
+                    let transport = first.share(bell.waker());
+                    self.files = Some(first);
+                    Box::new(transport)
+                }
+            },
+            SinkKind::Http(http) => {
+                let wire = Wire {
+                    content_type: self.encoder().content_type(),
+                    content_encoding: self.sink.compression.content_encoding(),
+                };
+                let (name, in_flight) = (&self.sink.name, self.sink.limits.requests_in_flight);
+                let started = Http::start(name, http, wire, in_flight, self.network, bell.waker());
+                Box::new(started.map_err(|error| StartError::Sink(error.to_string()))?)
+            }
+        })
+    }
+
+    /// Rows on a standard output that we collect would be collected again.
+    fn refuse_loop(&self) -> Result<(), StartError> {
+        let logs = &self.config.logs;
+        let descriptor = Path::new("/proc/self/fd/1");
+        let facts = facts(descriptor, &logs.pod_logs, self.in_pod, logs.collect_self);
+        match refusal(facts) {
+            None => Ok(()),
+            Some(why) => Err(StartError::Sink(format!("sink {}: {why}", self.sink.name))),
+        }
+    }
+
+    fn file(
+        &self,
+        file: &FileSink,
+        bell: &Bell,
+    ) -> Result<FileTransport, crate::sink::file::StartError> {
+        let rows = self.sink.rows.format;
+        let (suffix, framing) = match (rows, self.sink.compression) {
+            (RowFormat::Ndjson, Compression::None) => ("ndjson", Framing::Lines),
+            (RowFormat::Ndjson, Compression::Gzip(_)) => ("ndjson.gz", Framing::Gzip),
+            (RowFormat::Ndjson, Compression::Zstd(_)) => ("ndjson.zst", Framing::Zstd),
+            (RowFormat::JsonArray, Compression::None) => ("json", Framing::Lines),
+            (RowFormat::JsonArray, Compression::Gzip(_)) => ("json.gz", Framing::Gzip),
+            (RowFormat::JsonArray, Compression::Zstd(_)) => ("json.zst", Framing::Zstd),
+        };
+        let clock = Arc::clone(self.clock);
+        FileTransport::start(&self.sink.name, file, suffix, framing, clock, bell.waker())
+    }
+
+    /// The sink's own numbers.
+    pub(super) fn stats(&self) -> Option<SinkStats> {
+        let stats = self.files.as_ref()?.stats();
+        let read = move || -> Vec<Stat> { super::stats::of_files(&stats) };
+        Some(SinkStats {
+            sink: self.sink.name.clone(),
+            read: Box::new(read),
+        })
+    }
+}
+
+/// Standard output past the standard library's lock and line buffer.
+fn duplicate_stdout() -> std::io::Result<Box<dyn Write + Send>> {
+    let descriptor = rustix::io::dup(std::io::stdout())?;
+    Ok(Box::new(std::fs::File::from(descriptor)))
+}

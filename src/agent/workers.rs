@@ -1,0 +1,106 @@
+//! Worker threads: step, then sleep until the moment the worker named or until somebody rings.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use super::StartError;
+use crate::checkpoint::Checkpoint;
+use crate::clock::{Clock, Time};
+use crate::pipeline::worker::{Parts, Step, Worker};
+use crate::waker::Waker;
+
+/// Wakes one worker thread, also before it runs.
+#[derive(Clone, Default)]
+pub(super) struct Bell(Arc<OnceLock<Thread>>);
+
+impl Bell {
+    pub(super) fn new() -> Bell {
+        Bell::default()
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        let bell = self.clone();
+        Waker::new(move || bell.ring())
+    }
+
+    fn ring(&self) {
+        if let Some(thread) = self.0.get() {
+            thread.unpark();
+        }
+    }
+}
+
+/// A worker thread.
+pub(super) struct Running {
+    bell: Bell,
+    drain_until_ms: Arc<AtomicU64>,
+    thread: JoinHandle<bool>,
+}
+
+/// No drain has been asked for.
+const NOT_DRAINING: u64 = u64::MAX;
+
+/// How long a worker sleeps at most, so that its heartbeat goes on.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+
+impl Running {
+    /// Asks it to drain until then.
+    pub(super) fn drain(&self, until: Time) {
+        self.drain_until_ms.store(until.as_ms(), Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Waits for its end. Whether it was drained.
+    pub(super) fn join(self) -> bool {
+        self.thread.join().unwrap_or(false)
+    }
+}
+
+/// Starts a worker thread.
+pub(super) fn start(
+    bell: Bell,
+    parts: Parts,
+    checkpoint: Option<Checkpoint>,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, StartError> {
+    let drain_until_ms = Arc::new(AtomicU64::new(NOT_DRAINING));
+    let (its_bell, its_drain) = (bell.clone(), Arc::clone(&drain_until_ms));
+    let name = format!("sink-{}", parts.sink.name);
+    let thread = std::thread::Builder::new()
+        .name(name)
+        .spawn(move || {
+            let _first: Result<(), Thread> = its_bell.0.set(std::thread::current());
+            run(Worker::new(parts, checkpoint), clock.as_ref(), &its_drain)
+        })
+        .map_err(|source| StartError::Thread {
+            what: "a worker",
+            source,
+        })?;
+    Ok(Running {
+        bell,
+        drain_until_ms,
+        thread,
+    })
+}
+
+fn run(mut worker: Worker, clock: &dyn Clock, drain_until_ms: &AtomicU64) -> bool {
+    loop {
+        let now = clock.now();
+        let drain_until = drain_until_ms.load(Ordering::Acquire);
+        if drain_until != NOT_DRAINING {
+            worker.drain();
+            if worker.is_drained() || now.as_ms() >= drain_until {
+                let drained = worker.is_drained();
+                worker.finish(now);
+                return drained;
+            }
+        }
+        if let Step::Idle { until } = worker.step(now) {
+            let sleep = until.since(clock.now()).min(SLEEP_MAX);
+            std::thread::park_timeout(sleep);
+        }
+    }
+}
