@@ -1,0 +1,60 @@
+//! The one integration binary: each module says what it proves.
+
+// Helpers outside of #[test] functions fail their test in the same ways as those do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// The simulation traces on request; its names are ASCII.
+#![allow(clippy::print_stderr, clippy::string_slice)]
+
+/// The admin pages over a real socket: they answer any client, balance while workers publish, and match METRICS.md.
+#[path = "it/admin.rs"]
+mod admin;
+/// The config reference and the examples say what the code does; `check` reports and exits as stated.
+#[path = "it/config.rs"]
+mod config;
+/// What the manifest for a cluster mounts, grants and probes is what the configuration in it needs.
+#[path = "it/deploy.rs"]
+mod deploy;
+
+/// A strict HTTP server that does as a test tells it.
+#[path = "it/support/http_server.rs"]
+mod http_server;
+
+/// Authorities and certificates made on the spot.
+#[path = "it/support/certificates.rs"]
+mod certificates;
+
+/// No room of the sources reaches into one above it; sources are short and ASCII.
+#[path = "it/layers.rs"]
+mod layers;
+
+/// A small HTTP proxy.
+#[path = "it/support/proxy.rs"]
+mod proxy;
+
+/// The file sink on real directories: what a cut at any byte leaves, rolling, retiring, a full disk, two instances.
+#[path = "it/file_sink.rs"]
+mod file_sink;
+/// Every attempt over a real socket gets exactly one verdict, and the right one; rotated files are followed.
+#[path = "it/http_sink.rs"]
+mod http_sink;
+/// The simulated node that several tests share.
+#[path = "it/support.rs"]
+mod support;
+
+/// The catalog follows every file through rotation, compression, deletion and faults, within its budgets.
+#[path = "it/catalog.rs"]
+mod catalog;
+
+/// The real binary as a child process, and the logs that it tails.
+#[path = "it/support/agent.rs"]
+mod agent;
+/// The real binary through kills, outages, mistakes, full disks and hostile logs: nothing is lost in silence.
+#[path = "it/process.rs"]
+mod process;
+
+/// The data plane keeps its promise: a seeded simulation of files, crashes and sinks, single-threaded, on virtual time.
+#[path = "it/pipeline.rs"]
+mod pipeline;
+/// `longshore read` makes of every shape of line, file and end what it should, within bounded memory.
+#[path = "it/read.rs"]
+mod read;
