@@ -1,0 +1,196 @@
+//! One measurement: what it does, and what it took.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use longshore::agent::{Agent, Surroundings};
+use longshore::config::parse::parse;
+
+use crate::Outcome;
+
+/// The reference that the others are set beside.
+pub const SPLIT: &str = "read + split";
+
+/// What is measured, in order; the references first.
+pub const WHAT: [&str; 9] = [
+    "read",
+    SPLIT,
+    "blackhole",
+    "blackhole, gzip 1",
+    "blackhole, zstd 1",
+    "http",
+    "http, gzip 1",
+    "http, gzip 6",
+    "http, zstd 1",
+];
+
+/// What a measurement took.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Log file bytes.
+    pub bytes: u64,
+    /// User and system time of the process.
+    pub cpu_seconds: f64,
+    /// From start to the last verdict.
+    pub elapsed_seconds: f64,
+    /// High-water mark of resident memory.
+    pub peak_bytes: u64,
+}
+
+impl Measured {
+    /// 10^6 bytes of log file per second of CPU time.
+    pub fn mb_per_cpu_second(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.cpu_seconds
+    }
+
+    /// 10^6 bytes of log file per second.
+    pub fn mb_per_second(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.elapsed_seconds
+    }
+
+    /// For the parent process.
+    pub fn to_line(self) -> String {
+        let Measured {
+            bytes,
+            cpu_seconds,
+            elapsed_seconds,
+            peak_bytes,
+        } = self;
+        format!("{bytes} {cpu_seconds} {elapsed_seconds} {peak_bytes}")
+    }
+
+    /// From the child process.
+    pub fn from_line(line: &str) -> Outcome<Measured> {
+        let mut words = line.split_whitespace();
+        let mut next = || words.next().ok_or("a measurement ended early");
+        Ok(Measured {
+            bytes: next()?.parse()?,
+            cpu_seconds: next()?.parse()?,
+            elapsed_seconds: next()?.parse()?,
+            peak_bytes: next()?.parse()?,
+        })
+    }
+}
+
+/// Measures in this process.
+pub fn measure(what: &str, directory: &Path, url: &str) -> Outcome<Measured> {
+    let logs = logs(&directory.join("pods"))?;
+    let bytes = logs
+        .iter()
+        .map(|log| Ok(log.metadata()?.len()))
+        .sum::<Outcome<u64>>()?;
+    let start = Instant::now();
+    let elapsed = match what {
+        "read" | SPLIT => {
+            read(&logs, what == SPLIT)?;
+            start.elapsed()
+        }
+        _ => ship(what, directory, url, bytes)?,
+    };
+    Ok(Measured {
+        bytes,
+        cpu_seconds: cpu_seconds()?,
+        elapsed_seconds: elapsed.as_secs_f64(),
+        peak_bytes: peak_bytes()?,
+    })
+}
+
+fn logs(directory: &Path) -> Outcome<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for pod in std::fs::read_dir(directory)? {
+        found.push(pod?.path().join("app/0.log"));
+    }
+    Ok(found)
+}
+
+fn read(logs: &[PathBuf], split: bool) -> Outcome<()> {
+    let mut block = vec![0; 256 * 1024];
+    let mut lines = 0;
+    for log in logs {
+        let mut file = File::open(log)?;
+        loop {
+            let len = file.read(&mut block)?;
+            if len == 0 {
+                break;
+            }
+            if split {
+                lines += memchr::memchr_iter(b'\n', &block[..len]).count();
+            }
+        }
+    }
+    std::hint::black_box(lines);
+    Ok(())
+}
+
+fn ship(what: &str, directory: &Path, url: &str, bytes: u64) -> Outcome<Duration> {
+    let (sink, compression) = what.split_once(", ").unwrap_or((what, "none"));
+    let (compression, level) = compression.split_once(' ').unwrap_or((compression, ""));
+    let level = if level.is_empty() {
+        String::new()
+    } else {
+        format!(", compression_level: {level}")
+    };
+    let target = if sink == "http" {
+        format!(", url: '{url}'")
+    } else {
+        String::new()
+    };
+    let state = directory.join("state").join(what.replace([' ', ','], "-"));
+    std::fs::create_dir_all(&state)?;
+    let text = format!(
+        "node: bench\nstate_dir: {}\nlogs: {{pod_logs: {}, container_links: {}}}\n\
+         sinks: {{s: {{type: {sink}, compression: {compression}{level}{target}}}}}\n",
+        state.display(),
+        directory.join("pods").display(),
+        directory.join("links").display(),
+    );
+    let config =
+        parse(&text, "bench", &|_| None, "bench").map_err(|mistakes| format!("{mistakes:?}"))?;
+    let start = Instant::now();
+    let agent = Agent::start(&config, Surroundings::default())?;
+    loop {
+        let delivered: u64 = agent
+            .boards()
+            .iter()
+            .map(|board| board.view().totals.delivered.bytes)
+            .sum();
+        if delivered >= bytes {
+            break;
+        }
+        if start.elapsed() > Duration::from_secs(600) {
+            return Err(format!("{delivered} of {bytes} bytes after 10 minutes").into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let elapsed = start.elapsed();
+    agent.stop(Duration::from_secs(5));
+    Ok(elapsed)
+}
+
+fn cpu_seconds() -> Outcome<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let behind_name = stat
+        .rsplit_once(')')
+        .ok_or("/proc/self/stat has no name")?
+        .1;
+    let ticks = behind_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(str::parse::<u64>)
+        .sum::<Result<u64, _>>()?;
+    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+fn peak_bytes() -> Outcome<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: u64 = line
+        .ok_or("no VmHWM")?
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()?;
+    Ok(kib * 1024)
+}
