@@ -61,8 +61,9 @@ type Names = BTreeMap<u32, (Option<Docker>, Vec<(LogName, PathBuf)>)>;
 impl Container {
     /// More names in one directory are not looked at.
     const NAMES_MAX: usize = 1_024;
-    /// A chain is introduced without its container id after this long ...
-    const ID_WAIT_MAX: Duration = Duration::from_millis(400);
+    /// A chain is introduced without its container id after this long. The link is made only after the runtime has
+    /// answered that the container runs, which on a busy node is hundreds of milliseconds after its first line ...
+    const ID_WAIT_MAX: Duration = Duration::from_millis(700);
     /// ... or less, so that it is introduced within this long of its first line.
     const INTRODUCE_WITHIN: Duration = Duration::from_millis(900);
     /// How often the names in a quiet directory are checked, if there are links that show new restarts.
@@ -147,13 +148,16 @@ impl Container {
     fn may_wait(&self, env: &Env, now: Time) -> bool {
         let idle = self.interval >= Duration::from_millis(env.logs.poll_idle_ms);
         let recent = |at: Time| now.since(at) < Container::QUIET_CHECK_INTERVAL;
-        idle && env.links.present()
-            && !self.lacks_id()
+        idle && self.shown_by_links(env)
             && self.checked_at.is_some_and(recent)
             && self.is_settled()
             && self.missing_since.is_none()
-            && !self.chains.is_empty()
             && self.chains.values().all(|tracked| tracked.published)
+    }
+
+    /// Whether the chains so far have their links, so that the next one will have one too.
+    fn shown_by_links(&self, env: &Env) -> bool {
+        env.links.present() && !self.lacks_id() && !self.chains.is_empty()
     }
 
     fn is_settled(&self) -> bool {
@@ -331,9 +335,13 @@ impl Container {
             .is_some_and(|own| own.is(&self.pod.namespace, &self.pod.pod, &self.pod.uid));
         let excluded = (own && !env.logs.collect_self).then_some(super::OWN_POD);
         let chain = Chain::new(meta, docker.is_some(), env.first_scan, excluded);
-        let passed = now.since(self.looked_at);
+        // Where links show restarts, one that has no link yet has only just begun.
+        let age_max = match self.shown_by_links(env) {
+            true => Duration::ZERO,
+            false => now.since(self.looked_at),
+        };
         let wait = Container::INTRODUCE_WITHIN
-            .saturating_sub(passed)
+            .saturating_sub(age_max)
             .clamp(Duration::from_millis(100), Container::ID_WAIT_MAX);
         Tracked::new(chain, docker, now + wait)
     }

@@ -13,6 +13,7 @@ bytes and lines that were in the files.
 """
 
 import collections
+import datetime
 import glob
 import gzip
 import http.server
@@ -36,6 +37,10 @@ NODE = "real-node"
 FILES_MAX = 5  # the kubelet's containerLogMaxFiles
 # A killed agent may repeat what its sink got since its last checkpoint (1 s), what was under way, and no more.
 REPEAT_WINDOW_S = 3.0
+# An agent waits at least this long for a new log's link, which alone tells the container's id; without one, the lines
+# that were printed before the link was there go out without an id.
+ID_WAIT_S = 0.5
+LINK_SEEN_WITHIN_S = 0.5
 
 
 def say(text):
@@ -129,6 +134,8 @@ class Pod:
         self.directory = f"{work}/pods/{NAMESPACE}_{name}_{self.uid}"
         self.links = f"{work}/containers"
         self.containers = []
+        # (asked to start, linked) of containers whose link was made long after they could have begun to print.
+        self.linked_late = []
         self.rotations = 0
         self.deleted = 0
         # Of segments that are no longer plain: {path without .gz: (bytes, lines)}.
@@ -136,10 +143,20 @@ class Pod:
 
     def start(self, runtime):
         attempt = len(self.containers)
+        asked = time.time()
         container = runtime.start_container(self, attempt)
         self.containers.append(container)
         log = f"{self.directory}/main/{attempt}.log"
         os.symlink(log, f"{self.links}/{self.name}_{NAMESPACE}_main-{container}.log")
+        linked = time.time()
+        if linked - asked > ID_WAIT_S:
+            self.linked_late.append((asked, linked))
+
+    def is_id(self, container, printed):
+        if container:
+            return container in self.containers
+        at = datetime.datetime.fromisoformat(printed[:23] + "+00:00").timestamp()
+        return any(asked <= at <= linked + LINK_SEEN_WITHIN_S for asked, linked in self.linked_late)
 
     def log(self):
         return f"{self.directory}/main/{len(self.containers) - 1}.log"
@@ -429,7 +446,8 @@ class Expectation:
             return self.problem("a row of a stranger", row)
         metadata = row["KubernetesMetadata"]
         metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
-        if metadata["podUid"] != pod.uid or row["Computer"] != NODE or row["ContainerId"] not in pod.containers:
+        names_are_right = metadata["podUid"] == pod.uid and row["Computer"] == NODE
+        if not names_are_right or not pod.is_id(row["ContainerId"], row["TimeGenerated"]):
             return self.problem("a row with another's names", row)
         if not text:
             self.blank += 1
