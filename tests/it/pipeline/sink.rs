@@ -47,7 +47,6 @@ pub struct Taken {
     pub life: u32,
     /// The agent was not told.
     pub ambiguous: bool,
-    pub at_ms: u64,
 }
 
 /// How it behaves; odds are in percent.
@@ -157,13 +156,12 @@ impl SinkState {
         self.random.u8(0..100) < percent
     }
 
-    fn take(&mut self, row: &Row, ambiguous: bool, at_ms: u64) {
+    fn take(&mut self, row: &Row, ambiguous: bool) {
         let row = row.clone();
         self.taken.push(Taken {
             row,
             life: self.life,
             ambiguous,
-            at_ms,
         });
     }
 
@@ -209,9 +207,7 @@ impl SinkState {
             return Verdict::Split(Reason::new("sim_413", "too large"));
         }
         if let Some(share) = manner.items {
-            let items = rows
-                .iter()
-                .map(|row| self.item(row, poisoned(row), share, now_ms));
+            let items = rows.iter().map(|row| self.item(row, poisoned(row), share));
             return Verdict::Items(items.collect());
         }
         if manner.bisects && rows.iter().any(poisoned) {
@@ -222,7 +218,7 @@ impl SinkState {
         }
         let ambiguous = self.chance(manner.ambiguous);
         for row in &rows {
-            self.take(row, ambiguous, now_ms);
+            self.take(row, ambiguous);
         }
         if ambiguous {
             later("the answer got lost")
@@ -231,14 +227,14 @@ impl SinkState {
         }
     }
 
-    fn item(&mut self, row: &Row, poisoned: bool, share: u8, now_ms: u64) -> Item {
+    fn item(&mut self, row: &Row, poisoned: bool, share: u8) -> Item {
         if poisoned {
             return Item::Rejected(Reason::new("sim_mapping", "bad record"));
         }
         if self.chance(share) {
             return Item::Retry;
         }
-        self.take(row, false, now_ms);
+        self.take(row, false);
         Item::Accepted
     }
 }
