@@ -8,7 +8,6 @@ mod descriptors;
 mod stats;
 mod workers;
 
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use crate::admin::{CatalogHealth, SinkStats, Sources};
 use crate::catalog::Catalog;
 use crate::catalog::feed::{Feed, Shard};
 use crate::catalog::watch;
-use crate::checkpoint::{Checkpoint, load};
+use crate::checkpoint::{Checkpoint, deal, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Sink};
 use crate::files::{Files, NodeFiles};
@@ -125,9 +124,9 @@ impl Agent {
         let mut waiting = Vec::new();
         let mut sink_stats = Vec::new();
         for (number, sink) in config.sinks.iter().enumerate() {
-            let mut checkpoints = checkpoints(&config.state_dir, sink)?;
+            let checkpoints = checkpoints(&config.state_dir, sink)?;
             let mut parts = SinkParts::new(config, sink, &clock, network.handle(), in_pod);
-            for worker in 0..sink.workers {
+            for (worker, checkpoint) in checkpoints.into_iter().enumerate() {
                 let shard = Shard {
                     sink: number,
                     worker,
@@ -135,9 +134,13 @@ impl Agent {
                 };
                 let bell = workers::Bell::new();
                 let feed = Arc::new(Feed::new(shard, feeds.len(), bell.waker()));
+                // Before the catalog can ask whose a chain is.
+                for chain in checkpoint.iter().flat_map(|checkpoint| &checkpoint.chains) {
+                    feed.remember(&chain.key());
+                }
                 let board = Arc::new(Board::new(&sink.name, worker));
                 let made = parts.worker(worker, &bell, &feed, &board, &files)?;
-                waiting.push((bell, made, checkpoints.remove(&worker)));
+                waiting.push((bell, made, checkpoint));
                 boards.push(board);
                 feeds.push(feed);
             }
@@ -244,23 +247,13 @@ fn start_catalog(catalog: Catalog, clock: &Arc<dyn Clock>) -> Result<watch::Runn
 
 /// A sink's checkpoints, one per worker that it has now. None at all: the sink never ran. One that ran and whose files
 /// are all damaged has empty ones: it begins again and repeats, for what `read_from` would skip may be undelivered.
-fn checkpoints(state_dir: &Path, sink: &Sink) -> Result<HashMap<usize, Checkpoint>, StartError> {
+fn checkpoints(state_dir: &Path, sink: &Sink) -> Result<Vec<Option<Checkpoint>>, StartError> {
     let loaded = load(&build::sink_directory(state_dir, &sink.name))?;
-    let mut by_worker = HashMap::new();
-    if loaded.checkpoint.is_none() && loaded.put_aside.is_empty() {
-        return Ok(by_worker);
+    if loaded.left.is_empty() && loaded.put_aside.is_empty() {
+        return Ok(vec![None; sink.workers]);
     }
-    let all = loaded.checkpoint.unwrap_or_default();
-    for worker in 0..sink.workers {
-        by_worker.insert(worker, Checkpoint::default());
-    }
-    let workers = sink.workers.max(1) as u64;
-    for chain in all.chains {
-        let owner = usize::try_from(chain.key().hash64() % workers).unwrap_or(0);
-        by_worker.entry(owner).or_default().chains.push(chain);
-    }
-    by_worker.entry(0).or_default().folded = all.folded;
-    Ok(by_worker)
+    let dealt = deal(loaded.left, sink.workers);
+    Ok(dealt.into_iter().map(Some).collect())
 }
 
 /// The thread that drives tokio.

@@ -4,11 +4,13 @@
 //! synced and renamed; the old one is kept as `.previous`. A file that does not check out is put aside, and the
 //! previous one is used.
 
+mod deal;
 mod file;
 mod store;
 
+pub use self::deal::deal;
 pub use self::file::{DecodeError, decode, encode};
-pub use self::store::{FileStore, LoadError, Loaded, Store, load, merge};
+pub use self::store::{FileStore, Left, LoadError, Loaded, Store, load};
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing outside this file asks the system for the time; a simulation replaces [`Clock`].
 
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A moment on the monotonic clock, in nanoseconds since the clock's own start.
@@ -38,6 +38,18 @@ impl Add<Duration> for Time {
         Time(
             self.0
                 .saturating_add(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Time;
+
+    /// Not before the clock's start.
+    fn sub(self, rhs: Duration) -> Time {
+        Time(
+            self.0
+                .saturating_sub(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)),
         )
     }
 }

@@ -191,7 +191,7 @@ pub struct ChainKey {
 }
 
 impl ChainKey {
-    /// A hash that is the same in every run: decides which worker of a sink owns the chain.
+    /// A hash that is the same in every run.
     pub fn hash64(&self) -> u64 {
         xxhash_rust::xxh3::xxh3_64(self.to_string().as_bytes())
     }

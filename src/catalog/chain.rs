@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::clock::Time;
 use crate::files::{FileHandle, Files};
 use crate::record::ChainMeta;
 
@@ -244,7 +245,7 @@ pub struct Opened {
 /// The log of one container instance.
 #[derive(Debug)]
 pub struct Chain {
-    /// Hash of the key: decides the shard, stable over restarts of the agent.
+    /// Hash of the key, the same in every run.
     pub hash: u64,
     /// Whether lines are docker json-file lines (else CRI).
     pub docker: bool,
@@ -262,6 +263,9 @@ pub struct Chain {
     recheck: AtomicBool,
     /// The last modification seen of any segment, wall clock seconds: what `read_from: {age_max}` compares.
     pub modified_s: AtomicU64,
+    unseen_since_ms: AtomicU64,
+    /// The feeds whose workers own it.
+    pub(super) owners: AtomicU64,
     pub(super) queued: AtomicU64,
 }
 
@@ -286,6 +290,8 @@ impl Chain {
             unsure: AtomicBool::new(false),
             recheck: AtomicBool::new(false),
             modified_s: AtomicU64::new(0),
+            unseen_since_ms: AtomicU64::new(0),
+            owners: AtomicU64::new(0),
             queued: AtomicU64::new(0),
         }
     }
@@ -309,6 +315,17 @@ impl Chain {
     /// Replaces the segment list (catalog only).
     pub fn set_segments(&self, segments: Vec<Arc<Segment>>) {
         self.segments.store(Arc::new(segments));
+    }
+
+    /// The moment after which the bytes that were found last were written: of the look before.
+    pub fn unseen_since(&self) -> Time {
+        Time::from_ms(self.unseen_since_ms.load(Ordering::Acquire))
+    }
+
+    /// Says it (catalog only).
+    pub fn set_unseen_since(&self, looked_at: Time) {
+        self.unseen_since_ms
+            .store(looked_at.as_ms(), Ordering::Release);
     }
 
     /// Whether the container instance is over: nothing will be appended to any segment.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::chain::Chain;
 use super::ends::Place;
 use super::env::Env;
+use super::feed::Feed;
 use super::freshness::{Freshness, TICK};
 use super::path::{self, LogName, PodName};
 use super::sight::{How, sight};
@@ -41,6 +42,10 @@ pub struct Container {
     retry: bool,
     interval: Duration,
     looked_at: Time,
+    /// When the lengths were last read.
+    measured_at: Time,
+    /// When that last found something new.
+    grown_at: Option<Time>,
     refused: usize,
 }
 
@@ -68,6 +73,9 @@ impl Container {
     const INTRODUCE_WITHIN: Duration = Duration::from_millis(900);
     /// How often the names in a quiet directory are checked, if there are links that show new restarts.
     const QUIET_CHECK_INTERVAL: Duration = Duration::from_millis(2_400);
+    /// A log that has grown within this long is looked at twice as often as one that has not, at least: what writes a
+    /// line a second is to be read before its line is old.
+    const RECENT: Duration = Duration::from_secs(5);
     /// A directory that cannot be read is tried again after at most this long.
     const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -91,6 +99,8 @@ impl Container {
             retry: false,
             interval: Duration::ZERO,
             looked_at,
+            measured_at: looked_at,
+            grown_at: None,
             refused: 0,
         }
     }
@@ -100,6 +110,7 @@ impl Container {
         let mut asked = false;
         let mut active = false;
         let mut growths = Vec::new();
+        let measured_before = std::mem::replace(&mut self.measured_at, now);
         for (restart, tracked) in &mut self.chains {
             asked |= tracked.chain.take_look_request();
             let growth = tracked.measure(env, now);
@@ -112,6 +123,11 @@ impl Container {
         if !(force || asked || moving || self.retry) && self.may_wait(env, now) {
             self.settle_chains(env, now);
             return (Looked::Good, self.next_look(env, now, false, Looked::Good));
+        }
+        if moving || asked {
+            for tracked in self.chains.values() {
+                tracked.chain.set_unseen_since(measured_before);
+            }
         }
         let looked = match self.needs_listing(env, now, force || asked || self.retry) {
             Ok(true) => self.list(env, now, asked),
@@ -386,8 +402,14 @@ impl Container {
     /// Soon while something happens, ever later while nothing does.
     fn next_look(&mut self, env: &Env, now: Time, active: bool, looked: Looked) -> Time {
         let shortest = Duration::from_millis(env.logs.poll_active_ms.max(1));
+        if active {
+            self.grown_at = Some(now);
+        }
+        let recent = |at: Time| now.since(at) < Container::RECENT;
+        let idle = Duration::from_millis(env.logs.poll_idle_ms);
         let longest = match looked {
-            Looked::Good => Duration::from_millis(env.logs.poll_idle_ms).max(shortest),
+            Looked::Good if self.grown_at.is_some_and(recent) => (idle / 2).max(shortest),
+            Looked::Good => idle.max(shortest),
             Looked::Missing | Looked::Failed => Container::RETRY_MAX,
         };
         self.interval = if active || self.interval.is_zero() {
@@ -504,8 +526,6 @@ fn introduce(env: &mut Env, now: Time, tracked: &mut Tracked, directory: &Path) 
     let known = !tracked.chain.meta().container_id.is_empty();
     if !tracked.published && (known || now >= tracked.publish_by || !env.links.present()) {
         tracked.published = true;
-        for feed in &env.feeds {
-            feed.added(&tracked.chain);
-        }
+        Feed::introduce(&env.feeds, &tracked.chain);
     }
 }

@@ -1,9 +1,15 @@
-//! How a pipeline worker hears from the catalog: a coalescing queue, drained once per step.
+//! How a pipeline worker hears from the catalog: a coalescing queue, drained once per step; and which worker of a sink
+//! hears of a chain.
+//!
+//! Invariant: of the workers of one sink one owns a chain, and the same one for as long as it remembers the chain, over
+//! restarts of the agent too. A chain that none remembers goes to the one with the least to do.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::chain::Chain;
+use crate::record::ChainKey;
 pub use crate::waker::Waker;
 
 /// One thing a worker should look at.
@@ -22,9 +28,12 @@ pub enum Event {
 /// The queue from the catalog to one worker. Bounded by the number of chains, because events coalesce.
 #[derive(Debug)]
 pub struct Feed {
-    /// Which shard of which sink listens: chains of other shards are not sent.
+    /// Which worker of which sink listens: chains of others are not sent.
     pub shard: Shard,
     bit: u64,
+    /// What the worker remembers; empty where it is the sink's only one.
+    remembered: Mutex<HashSet<ChainKey>>,
+    load_bytes: AtomicU64,
     queue: Mutex<Vec<Event>>,
     waker: Waker,
     pushed: AtomicU64,
@@ -41,22 +50,21 @@ pub struct Shard {
     pub workers: usize,
 }
 
-impl Shard {
-    /// Whether this worker owns the chain.
-    pub fn owns(self, chain: &Chain) -> bool {
-        chain.hash % (self.workers.max(1) as u64) == self.worker as u64
-    }
-}
-
 impl Feed {
     /// The most feeds one catalog can serve: one bit each in [`Chain`]'s queued mask.
     pub const COUNT_MAX: usize = 64;
+
+    /// What one more chain counts for when the load of workers is compared: most chains are quiet, and what a new one
+    /// will write cannot be known.
+    pub const CHAIN_LOAD_BYTES: u64 = 64 * 1024;
 
     /// A feed for one worker; `number` is unique among the catalog's feeds and below [`Feed::COUNT_MAX`].
     pub fn new(shard: Shard, number: usize, waker: Waker) -> Feed {
         Feed {
             shard,
             bit: 1 << (number % Feed::COUNT_MAX),
+            remembered: Mutex::default(),
+            load_bytes: AtomicU64::new(0),
             queue: Mutex::default(),
             waker,
             pushed: AtomicU64::new(0),
@@ -65,18 +73,69 @@ impl Feed {
 
     /// Tells the worker, if the chain is its own and it has not been told since it last looked.
     pub fn changed(&self, chain: &Arc<Chain>) {
-        if self.shard.owns(chain)
+        if chain.owners.load(Ordering::Acquire) & self.bit != 0
             && chain.queued.fetch_or(self.bit, Ordering::AcqRel) & self.bit == 0
         {
             self.push(Event::Changed(Arc::clone(chain)));
         }
     }
 
-    /// Introduces a chain, if it is the worker's own.
-    pub fn added(&self, chain: &Arc<Chain>) {
-        if self.shard.owns(chain) {
-            self.push(Event::Added(Arc::clone(chain)));
+    /// Introduces a chain to one worker of each sink: to the one that remembers it, else to the one that has the least
+    /// to do. The feeds of one sink follow one another (catalog only).
+    pub fn introduce(feeds: &[Arc<Feed>], chain: &Arc<Chain>) {
+        let meta = chain.meta();
+        for sink in feeds.chunk_by(|one, other| one.shard.sink == other.shard.sink) {
+            let owner = sink.iter().find(|feed| feed.remembers(&meta.key));
+            let idlest = || {
+                sink.iter()
+                    .min_by_key(|feed| feed.load_bytes.load(Ordering::Relaxed))
+            };
+            if let Some(owner) = owner.or_else(idlest) {
+                owner.remember(&meta.key);
+                owner.add_load(chain);
+                owner.added(chain);
+            }
         }
+    }
+
+    fn added(&self, chain: &Arc<Chain>) {
+        chain.owners.fetch_or(self.bit, Ordering::AcqRel);
+        self.push(Event::Added(Arc::clone(chain)));
+    }
+
+    fn add_load(&self, chain: &Chain) {
+        let segments = chain.segments();
+        let bytes: u64 = segments.iter().map(|segment| segment.len_bytes()).sum();
+        let load = Feed::CHAIN_LOAD_BYTES.saturating_add(bytes);
+        self.load_bytes.fetch_add(load, Ordering::Relaxed);
+    }
+
+    /// Says how much the worker has to do: bytes that it has not read, what it reads anyway, and
+    /// [`Feed::CHAIN_LOAD_BYTES`] for each chain.
+    pub fn set_load(&self, bytes: u64) {
+        self.load_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The worker has a state of this chain: it is to hear of it whenever it turns up.
+    pub fn remember(&self, key: &ChainKey) {
+        if self.shard.workers > 1 {
+            self.lock_remembered().insert(key.clone());
+        }
+    }
+
+    /// The worker has no state of this chain any more.
+    pub fn forget(&self, key: &ChainKey) {
+        self.lock_remembered().remove(key);
+    }
+
+    fn remembers(&self, key: &ChainKey) -> bool {
+        self.lock_remembered().contains(key)
+    }
+
+    fn lock_remembered(&self) -> MutexGuard<'_, HashSet<ChainKey>> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that a complete scan succeeded.

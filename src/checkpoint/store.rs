@@ -43,11 +43,22 @@ pub enum LoadError {
     },
 }
 
+/// What one worker left.
+#[derive(Debug)]
+pub struct Left {
+    /// Which worker.
+    pub worker: usize,
+    /// Of how many.
+    pub workers: usize,
+    /// Where it stood.
+    pub checkpoint: Checkpoint,
+}
+
 /// What was found on disk.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The checkpoints of all workers together; `None` if the sink never ran.
-    pub checkpoint: Option<Checkpoint>,
+    /// What each worker left; none if the sink never ran.
+    pub left: Vec<Left>,
     /// Files that were put aside because they did not check out.
     pub put_aside: Vec<PathBuf>,
 }
@@ -205,8 +216,14 @@ pub fn load(directory: &Path) -> Result<Loaded, LoadError> {
     let mut loaded = Loaded::default();
     for name in names {
         let found = read_one(directory, &name, &mut loaded.put_aside);
-        if let Some(one) = found {
-            merge(loaded.checkpoint.get_or_insert_default(), one);
+        if let Some(checkpoint) = found {
+            // Of another form: nobody's, and dealt out anew.
+            let (worker, workers) = numbers(&name).unwrap_or_default();
+            loaded.left.push(Left {
+                worker,
+                workers,
+                checkpoint,
+            });
         }
     }
     Ok(loaded)
@@ -239,16 +256,9 @@ fn read_one(directory: &Path, name: &str, put_aside: &mut Vec<PathBuf>) -> Optio
     None
 }
 
-/// Takes over the chains of another file. A chain in both (the number of workers was being changed when the agent
-/// stopped) is taken from the file that had settled more of it.
-pub fn merge(into: &mut Checkpoint, from: Checkpoint) {
-    into.folded += &from.folded;
-    for chain in from.chains {
-        let key = chain.key();
-        match into.chains.iter_mut().find(|known| known.key() == key) {
-            Some(known) if known.accounts.settled() >= chain.accounts.settled() => {}
-            Some(known) => *known = chain,
-            None => into.chains.push(chain),
-        }
-    }
+/// Which worker of how many a file is of.
+fn numbers(name: &str) -> Option<(usize, usize)> {
+    let name = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    let (worker, workers) = name.split_once("-of-")?;
+    Some((worker.parse().ok()?, workers.parse().ok()?))
 }

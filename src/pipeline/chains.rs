@@ -174,6 +174,8 @@ pub struct ChainState {
     pub severed: [bool; 2],
     /// Whether it waits in the schedule.
     pub scheduled: bool,
+    /// Until its next turn: no byte that waits for it was written before this moment.
+    pub unseen_since: Option<Time>,
     /// After an error: not before this.
     pub retry_at: Time,
     /// Errors in a row.
@@ -200,6 +202,7 @@ impl ChainState {
             open: [false; 2],
             severed: [false; 2],
             scheduled: false,
+            unseen_since: None,
             retry_at: Time::ZERO,
             errors: 0,
             error: None,

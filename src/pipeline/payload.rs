@@ -187,9 +187,15 @@ impl Builder {
         self.encoder.as_ref()
     }
 
-    /// When the first thing was put into the payload, if anything was.
+    /// Since when the payload has waited to be sealed, if there is anything in it: since the first thing was put into
+    /// it, or was written.
     pub fn opened_at(&self) -> Option<Time> {
         self.opened_at
+    }
+
+    /// Something in the payload may have been written at that moment.
+    pub fn backdate(&mut self, written_at: Time) {
+        self.opened_at = self.opened_at.map(|at| at.min(written_at));
     }
 
     /// Whether there is nothing in it.

@@ -6,7 +6,7 @@ use super::chains::ChainState;
 use super::ledger::{Amount, Exclusion};
 use super::worker::Worker;
 use crate::catalog::chain::Chain;
-use crate::catalog::feed::Event;
+use crate::catalog::feed::{Event, Feed};
 use crate::clock::Time;
 use crate::config::ReadFrom;
 
@@ -36,6 +36,7 @@ impl Worker {
 
     pub(super) fn insert(&mut self, state: ChainState) -> u32 {
         let key = state.key().clone();
+        self.feed.remember(&key);
         let slot = match self.chains.iter().position(Option::is_none) {
             Some(free) if self.chains.len() >= 64 => free,
             _ => {
@@ -117,6 +118,7 @@ impl Worker {
             return;
         }
         state.scheduled = true;
+        state.unseen_since = state.chain.as_ref().map(|chain| chain.unseen_since());
         self.schedule.add(&state.meta.key.pod_uid, slot);
     }
 
@@ -160,6 +162,21 @@ impl Worker {
         }
     }
 
+    /// Says how much there is to do, where there are others who could do it: new chains go to the least busy.
+    pub(super) fn report_load(&mut self) {
+        if self.feed.shard.workers < 2 {
+            return;
+        }
+        let read_bytes = self.counters.read_bytes - self.load_at_bytes;
+        self.load_at_bytes = self.counters.read_bytes;
+        self.load_bytes = (self.load_bytes + read_bytes) / 2;
+        let chains = self.chains.iter().flatten();
+        let live = chains.filter(|state| state.chain.as_ref().is_some_and(|chain| !chain.ended()));
+        let waiting = live.map(|state| state.unread().saturating_add(Feed::CHAIN_LOAD_BYTES));
+        let load = waiting.fold(self.load_bytes, u64::saturating_add);
+        self.feed.set_load(load);
+    }
+
     /// Chains that only the checkpoint knows, after the catalog has looked for long enough.
     pub(super) fn forget_orphans(&mut self, now: Time) {
         let Some(first) = self.scanned_at else { return };
@@ -191,6 +208,7 @@ impl Worker {
         }
         self.folded += &state.accounts;
         self.slots.remove(state.key());
+        self.feed.forget(state.key());
         if let Some(place) = self.chains.get_mut(slot as usize) {
             *place = None;
         }

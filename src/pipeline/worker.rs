@@ -101,6 +101,9 @@ pub struct Worker {
     pub(super) dirty: bool,
     pub(super) saved_at: Time,
     pub(super) kept_at: Time,
+    /// Bytes lately read between two reports, and where the counter stood at the last one.
+    pub(super) load_bytes: u64,
+    pub(super) load_at_bytes: u64,
     pub(super) draining: bool,
     /// While draining: segments that exist only behind our descriptors, as slot and serial.
     pub(super) last_chances: Vec<(u32, u64)>,
@@ -151,6 +154,8 @@ impl Worker {
             dirty: true,
             saved_at: Time::ZERO,
             kept_at: Time::ZERO,
+            load_bytes: 0,
+            load_at_bytes: 0,
             draining: false,
             last_chances: Vec::new(),
             events: Vec::new(),
@@ -227,9 +232,14 @@ impl Worker {
 
     /// Reads while there is something to read and room for it, for at most a few turns, so that verdicts and events
     /// are not kept waiting.
+    ///
+    /// A payload's age counts from when its lines may have been written, not from when they were found. But after
+    /// being put into it none waits less than half of the flush interval: where many wait for a sink, each payload would
+    /// hold but a few of them.
     fn read(&mut self, now: Time) -> bool {
         const TURNS: usize = 4;
         let mut worked = false;
+        let half_due = now - Duration::from_millis(self.limits.flush_interval_ms) / 2;
         for _ in 0..TURNS {
             if !self.delivery.has_slot() {
                 break;
@@ -244,6 +254,9 @@ impl Worker {
             };
             let more = state.next_segment().is_some() && state.retry_at <= now;
             state.scheduled = more;
+            if let Some(unseen_since) = state.unseen_since.take() {
+                self.builder.backdate(unseen_since.max(half_due));
+            }
             self.schedule.done(bytes, more);
             if state.retry_at > now && !self.put_off.contains(&slot) {
                 self.put_off.push(slot);
@@ -339,6 +352,7 @@ impl Worker {
         } else {
             self.flush_open_records(now)
         };
+        self.report_load();
         self.publish();
         expired
     }

@@ -127,6 +127,9 @@ impl Rig {
                     workers: config.workers,
                 };
                 let feed = Arc::new(Feed::new(shard, feeds.len(), Waker::none()));
+                for chain in checkpoint.iter().flat_map(|checkpoint| &checkpoint.chains) {
+                    feed.remember(&chain.key());
+                }
                 let board = Arc::new(Board::new(&config.name, worker));
                 let parts = self.parts(place, worker, &feed, &board, &clock);
                 workers.push((number, Worker::new(parts, checkpoint), board));

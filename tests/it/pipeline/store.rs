@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use longshore::checkpoint::{Checkpoint, Store, decode, encode, merge};
+use longshore::checkpoint::{Checkpoint, Left, Store, deal, decode, encode};
 use longshore::config::Sink;
 use longshore::pipeline::board::Counters;
 
@@ -35,27 +35,32 @@ impl Disk {
         self.lock().failing = failing;
     }
 
-    /// Everything durable together; `None`: the sink never ran.
+    /// Everything durable; nothing: the sink never ran.
+    fn left(&self) -> Vec<Left> {
+        let state = self.lock();
+        let files = state.files.iter();
+        files
+            .map(|((workers, worker), bytes)| Left {
+                worker: *worker,
+                workers: *workers,
+                checkpoint: decode(bytes).unwrap(),
+            })
+            .collect()
+    }
+
+    /// Everything durable together.
     pub fn load(&self) -> Option<Checkpoint> {
-        let mut loaded: Option<Checkpoint> = None;
-        for bytes in self.lock().files.values() {
-            merge(loaded.get_or_insert_default(), decode(bytes).unwrap());
-        }
-        loaded
+        let left = self.left();
+        (!left.is_empty()).then(|| deal(left, 1).remove(0))
     }
 
     /// As the agent deals them out to its workers.
     pub fn load_for(&self, sink: &Sink) -> Vec<Option<Checkpoint>> {
-        let Some(all) = self.load() else {
+        let left = self.left();
+        if left.is_empty() {
             return vec![None; sink.workers];
-        };
-        let mut dealt = vec![Checkpoint::default(); sink.workers];
-        for chain in all.chains {
-            let owner = chain.key().hash64() % sink.workers as u64;
-            dealt[owner as usize].chains.push(chain);
         }
-        dealt[0].folded = all.folded;
-        dealt.into_iter().map(Some).collect()
+        deal(left, sink.workers).into_iter().map(Some).collect()
     }
 
     fn write(&self, worker: usize, workers: usize, checkpoint: &Checkpoint) -> bool {
