@@ -165,3 +165,97 @@ impl Feed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::chain::{Segment, Source};
+    use crate::record::ChainMeta;
+
+    fn feeds(workers: &[usize]) -> Vec<Arc<Feed>> {
+        let shards = workers.iter().enumerate().flat_map(|(sink, workers)| {
+            (0..*workers).map(move |worker| Shard {
+                sink,
+                worker,
+                workers: *workers,
+            })
+        });
+        let feed = |(number, shard)| Arc::new(Feed::new(shard, number, Waker::none()));
+        shards.enumerate().map(feed).collect()
+    }
+
+    fn chain(name: usize, bytes: u64) -> Arc<Chain> {
+        let meta = ChainMeta {
+            key: ChainKey {
+                pod_uid: format!("uid-{name}"),
+                container: "c".to_owned(),
+                restart: 0,
+            },
+            namespace: "ns".to_owned(),
+            pod: "p".to_owned(),
+            container_id: String::new(),
+        };
+        let chain = Chain::new(meta, false, false, None);
+        let source = Source {
+            path: "/x".into(),
+            gzip: false,
+            handle: None,
+        };
+        let segment = Segment::new(1, 1, source);
+        segment.observe_len(bytes);
+        chain.set_segments(vec![Arc::new(segment)]);
+        Arc::new(chain)
+    }
+
+    fn heard(feed: &Feed) -> Vec<String> {
+        let mut events = Vec::new();
+        feed.drain(&mut events);
+        let name = |event: &Event| match event {
+            Event::Added(chain) => format!("+{}", chain.meta().key.pod_uid),
+            Event::Changed(chain) => format!("~{}", chain.meta().key.pod_uid),
+            Event::Scanned => "scanned".to_owned(),
+        };
+        events.iter().map(name).collect()
+    }
+
+    #[test]
+    fn one_worker_of_each_sink_hears_of_a_chain_and_of_its_changes() {
+        let feeds = feeds(&[1, 3]);
+        let one = chain(1, 10);
+        Feed::introduce(&feeds, &one);
+        for feed in &feeds {
+            feed.changed(&one);
+            feed.changed(&one);
+        }
+        let all: Vec<_> = feeds.iter().map(|feed| heard(feed)).collect();
+        let told = vec!["+uid-1".to_owned(), "~uid-1".to_owned()];
+        assert_eq!(all, [told.clone(), told, Vec::new(), Vec::new()]);
+    }
+
+    #[test]
+    fn a_new_chain_goes_to_the_worker_with_the_least_to_do() {
+        let feeds = feeds(&[2]);
+        // One of a megabyte weighs as much as some small ones.
+        Feed::introduce(&feeds, &chain(0, 1 << 20));
+        (1..=16).for_each(|name| Feed::introduce(&feeds, &chain(name, 0)));
+        assert_eq!(heard(&feeds[0]).len(), 1);
+        assert_eq!(heard(&feeds[1]).len(), 16);
+        feeds[0].set_load(0);
+        Feed::introduce(&feeds, &chain(17, 0));
+        assert_eq!(heard(&feeds[0]), ["+uid-17"]);
+    }
+
+    #[test]
+    fn a_remembered_chain_goes_to_the_worker_that_remembers_it_until_it_forgets() {
+        let feeds = feeds(&[2]);
+        let one = chain(1, 0);
+        feeds[1].remember(&one.meta().key);
+        Feed::introduce(&feeds, &one);
+        assert_eq!(heard(&feeds[1]), ["+uid-1"]);
+        Feed::introduce(&feeds, &chain(1, 0));
+        assert_eq!(heard(&feeds[1]), ["+uid-1"]);
+        feeds[1].forget(&one.meta().key);
+        Feed::introduce(&feeds, &chain(1, 0));
+        assert_eq!(heard(&feeds[0]), ["+uid-1"]);
+    }
+}

@@ -87,6 +87,8 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn shares(
@@ -148,5 +150,68 @@ mod tests {
         schedule.done(1, false);
         assert!(schedule.is_empty());
         assert_eq!(schedule.turn(), None);
+    }
+
+    /// What happens between two turns, or in one.
+    #[derive(Clone, Debug)]
+    enum Happening {
+        /// A small chain gets something to read.
+        Grows(u32),
+        /// The one whose turn it is reads so much, if that is not the loud one; of that a whole block.
+        Turn(usize),
+    }
+
+    fn happening() -> impl Strategy<Value = Happening> {
+        prop_oneof![
+            (1..40_u32).prop_map(Happening::Grows),
+            (1..=BLOCK).prop_map(Happening::Turn),
+        ]
+    }
+
+    const BLOCK: usize = 1_000;
+
+    proptest! {
+        /// Beside a chain that always has a whole block to read, and whatever the others do: between the moment that a
+        /// chain has something to read and its turn, no other pod reads more than a quantum and a block, nor is the
+        /// turn of any chain of another pod more than so many turns away.
+        #[test]
+        fn nobody_waits_for_more_than_a_round(
+            quantum in BLOCK..2 * BLOCK,
+            happenings in prop::collection::vec(happening(), 1..400),
+        ) {
+            let mut schedule = Schedule::new(quantum);
+            schedule.add("loud", 0);
+            // For each that waits: what the others have read since.
+            let mut waiting: HashMap<u32, HashMap<u32, usize>> = HashMap::new();
+            for happening in happenings {
+                match happening {
+                    Happening::Grows(slot) => {
+                        if !waiting.contains_key(&slot) {
+                            waiting.insert(slot, HashMap::new());
+                            schedule.add(&format!("pod-{slot}"), slot);
+                        }
+                    }
+                    Happening::Turn(small) => {
+                        let slot = schedule.turn().unwrap();
+                        let bytes = if slot == 0 { BLOCK } else { small };
+                        schedule.done(bytes, slot == 0);
+                        waiting.remove(&slot);
+                        for read in waiting.values_mut() {
+                            let read = read.entry(slot).or_default();
+                            *read += bytes;
+                            prop_assert!(*read <= quantum + BLOCK, "{slot} read {read} before others");
+                        }
+                    }
+                }
+            }
+            // And everybody gets there.
+            let turns = 3 * (waiting.len() + 1);
+            for _ in 0..turns {
+                let slot = schedule.turn().unwrap();
+                schedule.done(BLOCK, slot == 0);
+                waiting.remove(&slot);
+            }
+            prop_assert!(waiting.is_empty(), "{waiting:?} still wait after {turns} turns");
+        }
     }
 }

@@ -233,13 +233,13 @@ impl Worker {
     /// Reads while there is something to read and room for it, for at most a few turns, so that verdicts and events
     /// are not kept waiting.
     ///
-    /// A payload's age counts from when its lines may have been written, not from when they were found. But after
-    /// being put into it none waits less than half of the flush interval: where many wait for a sink, each payload would
-    /// hold but a few of them.
+    /// A payload's age counts from when its lines may have been written, not from when they were found. But it is
+    /// filled for a quarter of the flush interval at least: where many wait for a sink, each payload would hold but a
+    /// few of them.
     fn read(&mut self, now: Time) -> bool {
         const TURNS: usize = 4;
         let mut worked = false;
-        let half_due = now - Duration::from_millis(self.limits.flush_interval_ms) / 2;
+        let oldest = now - Duration::from_millis(self.limits.flush_interval_ms) * 3 / 4;
         for _ in 0..TURNS {
             if !self.delivery.has_slot() {
                 break;
@@ -255,7 +255,7 @@ impl Worker {
             let more = state.next_segment().is_some() && state.retry_at <= now;
             state.scheduled = more;
             if let Some(unseen_since) = state.unseen_since.take() {
-                self.builder.backdate(unseen_since.max(half_due));
+                self.builder.backdate(unseen_since.max(oldest));
             }
             self.schedule.done(bytes, more);
             if state.retry_at > now && !self.put_off.contains(&slot) {

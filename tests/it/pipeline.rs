@@ -4,6 +4,8 @@
 mod check;
 #[path = "pipeline/directed.rs"]
 mod directed;
+#[path = "pipeline/fair.rs"]
+mod fair;
 #[path = "pipeline/model.rs"]
 mod model;
 #[path = "pipeline/plan.rs"]

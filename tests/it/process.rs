@@ -21,3 +21,6 @@ mod sinks;
 /// SIGTERM, wrong configurations, damaged checkpoints, a full disk.
 #[path = "process/state.rs"]
 mod state;
+/// Several workers of one sink: chains move when their number changes, nothing is lost or repeated by it.
+#[path = "process/workers.rs"]
+mod workers;
