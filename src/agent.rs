@@ -134,10 +134,7 @@ impl Agent {
                 };
                 let bell = workers::Bell::new();
                 let feed = Arc::new(Feed::new(shard, feeds.len(), bell.waker()));
-                // Before the catalog can ask whose a chain is.
-                for chain in checkpoint.iter().flat_map(|checkpoint| &checkpoint.chains) {
-                    feed.remember(&chain.key());
-                }
+                remember(&feed, checkpoint.as_ref());
                 let board = Arc::new(Board::new(&sink.name, worker));
                 let made = parts.worker(worker, &bell, &feed, &board, &files)?;
                 waiting.push((bell, made, checkpoint));
@@ -254,6 +251,13 @@ fn checkpoints(state_dir: &Path, sink: &Sink) -> Result<Vec<Option<Checkpoint>>,
     }
     let dealt = deal(loaded.left, sink.workers);
     Ok(dealt.into_iter().map(Some).collect())
+}
+
+/// Whose each chain is, before the catalog can ask.
+fn remember(feed: &Feed, checkpoint: Option<&Checkpoint>) {
+    for chain in checkpoint.iter().flat_map(|checkpoint| &checkpoint.chains) {
+        feed.remember(&chain.key());
+    }
 }
 
 /// The thread that drives tokio.

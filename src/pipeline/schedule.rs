@@ -87,6 +87,8 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::hash_map::Entry;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -172,8 +174,8 @@ mod tests {
 
     proptest! {
         /// Beside a chain that always has a whole block to read, and whatever the others do: between the moment that a
-        /// chain has something to read and its turn, no other pod reads more than a quantum and a block, nor is the
-        /// turn of any chain of another pod more than so many turns away.
+        /// chain has something to read and its turn, no other pod reads more than a quantum and a block; and all that
+        /// wait have had their turn after three rounds.
         #[test]
         fn nobody_waits_for_more_than_a_round(
             quantum in BLOCK..2 * BLOCK,
@@ -186,8 +188,8 @@ mod tests {
             for happening in happenings {
                 match happening {
                     Happening::Grows(slot) => {
-                        if !waiting.contains_key(&slot) {
-                            waiting.insert(slot, HashMap::new());
+                        if let Entry::Vacant(place) = waiting.entry(slot) {
+                            place.insert(HashMap::new());
                             schedule.add(&format!("pod-{slot}"), slot);
                         }
                     }
