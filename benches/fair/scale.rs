@@ -24,7 +24,7 @@ struct Run {
 /// Prints the table.
 pub fn report() -> Outcome<()> {
     const ROUNDS: usize = 3;
-    let mib = setting("LONGSHORE_BENCH_MIB", 384);
+    let mib = setting("LONGSHORE_BENCH_MIB", 256);
     println!(
         "{mib} MiB to blackhole, one worker and two by turns, best of {ROUNDS} rounds each; MB/s: 10^6 bytes of log file \
          per second\n"
