@@ -47,6 +47,7 @@ pub struct Taken {
     pub life: u32,
     /// The agent was not told.
     pub ambiguous: bool,
+    pub at_ms: u64,
 }
 
 /// How it behaves; odds are in percent.
@@ -156,12 +157,13 @@ impl SinkState {
         self.random.u8(0..100) < percent
     }
 
-    fn take(&mut self, row: &Row, ambiguous: bool) {
+    fn take(&mut self, row: &Row, ambiguous: bool, at_ms: u64) {
         let row = row.clone();
         self.taken.push(Taken {
             row,
             life: self.life,
             ambiguous,
+            at_ms,
         });
     }
 
@@ -207,7 +209,9 @@ impl SinkState {
             return Verdict::Split(Reason::new("sim_413", "too large"));
         }
         if let Some(share) = manner.items {
-            let items = rows.iter().map(|row| self.item(row, poisoned(row), share));
+            let items = rows
+                .iter()
+                .map(|row| self.item(row, poisoned(row), share, now_ms));
             return Verdict::Items(items.collect());
         }
         if manner.bisects && rows.iter().any(poisoned) {
@@ -218,7 +222,7 @@ impl SinkState {
         }
         let ambiguous = self.chance(manner.ambiguous);
         for row in &rows {
-            self.take(row, ambiguous);
+            self.take(row, ambiguous, now_ms);
         }
         if ambiguous {
             later("the answer got lost")
@@ -227,14 +231,14 @@ impl SinkState {
         }
     }
 
-    fn item(&mut self, row: &Row, poisoned: bool, share: u8) -> Item {
+    fn item(&mut self, row: &Row, poisoned: bool, share: u8, now_ms: u64) -> Item {
         if poisoned {
             return Item::Rejected(Reason::new("sim_mapping", "bad record"));
         }
         if self.chance(share) {
             return Item::Retry;
         }
-        self.take(row, false);
+        self.take(row, false, now_ms);
         Item::Accepted
     }
 }
