@@ -8,6 +8,9 @@
 /// The admin pages over a real socket: they answer any client, balance while workers publish, and match METRICS.md.
 #[path = "it/admin.rs"]
 mod admin;
+/// The programs that people unpack with read what every codec and level writes.
+#[path = "it/compress.rs"]
+mod compress;
 /// The config reference and the examples say what the code does; `check` reports and exits as stated.
 #[path = "it/config.rs"]
 mod config;

@@ -10,6 +10,7 @@ use crate::config::bounds::{Bound, Bounds, bounds};
 use crate::config::mistake::Report;
 use crate::config::parse::{LoadError, host_name, load, process_environment};
 use crate::config::render::render;
+use crate::encode::compress::GZIP_CODECS;
 
 /// Exit code of a config that can be used.
 pub const GOOD: u8 = 0;
@@ -18,8 +19,9 @@ pub const UNWRITABLE: u8 = 1;
 /// Exit code of a config that cannot be used.
 pub const BAD: u8 = 2;
 
-/// Checks `file`, or the embedded default. To `out`: the effective configuration as YAML, then the bounds as comments,
-/// so that the whole is a config again. To `err`: every mistake, or warnings. Gives the exit code.
+/// Checks `file`, or the embedded default. To `out`: the effective configuration as YAML, then as comments the bounds
+/// and what gzip is written by, so that the whole is a config again. To `err`: every mistake, or warnings. Gives the
+/// exit code.
 pub fn check(file: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let loaded = load(file, &process_environment, &host_name());
     match report(loaded, out, err) {
@@ -59,6 +61,7 @@ fn report(
     out.write_all(render(&config).as_bytes())?;
     let bounds = bounds(&config);
     out.write_all(table(&bounds).as_bytes())?;
+    writeln!(out, "# gzip in this build: {GZIP_CODECS}")?;
     out.flush()?;
     for warning in warnings(&bounds) {
         writeln!(err, "warning: {warning}")?;

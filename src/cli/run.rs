@@ -13,6 +13,7 @@ use crate::cli::check::warnings;
 use crate::clock::{Clock, SystemClock};
 use crate::config::bounds::bounds;
 use crate::config::parse::{LoadError, host_name, load, process_environment};
+use crate::encode::compress::GZIP_CODECS;
 use crate::{own_log, own_pod};
 
 /// Exit code of a clean end.
@@ -64,6 +65,7 @@ pub fn run(file: Option<&Path>, err: &mut dyn Write) -> u8 {
                 admin = %agent.admin_address().unwrap_or(config.admin.listen),
                 memory_bytes_max = bounds.total.memory_bytes,
                 descriptors_max = bounds.total.descriptors,
+                gzip = GZIP_CODECS,
                 "longshore is running"
             );
             signals.wait();

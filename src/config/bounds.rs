@@ -35,7 +35,7 @@ pub const RUN_STAGING_BYTES: u64 = 64 * KIB;
 pub const INFLATER_BYTES: u64 = 48 * KIB;
 /// One record's mark in a payload.
 pub const MARK_BYTES: u64 = 48;
-/// A deflate context, at any level.
+/// A deflate context, at any level, of any library.
 pub const GZIP_CONTEXT_BYTES: u64 = 512 * KIB;
 /// A JSON string holds a byte as `\u00XX` at worst.
 const ESCAPE_FACTOR: u64 = 6;

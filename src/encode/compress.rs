@@ -3,6 +3,11 @@
 //! Invariant: what is appended between [`Compressor::begin`] and the end of [`Compressor::finish`] is one complete gzip
 //! member (RFC 1952) or Zstandard frame (RFC 8878), whatever became of the payload before.
 
+#[cfg(feature = "isal")]
+mod isal;
+#[cfg(feature = "isal")]
+pub use isal::IsalError;
+
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 use thiserror::Error;
 use zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
@@ -13,6 +18,12 @@ use crate::config::Compression;
 const STEP_BYTES: usize = 32 * 1024;
 /// Base-2 logarithm of the deflate window; 16 more asks for the gzip frame.
 const GZIP_WINDOW_BITS: u8 = 15;
+/// Which library writes gzip in this build, and at which of the levels 1 to 9.
+pub const GZIP_CODECS: &str = if cfg!(feature = "isal") {
+    "ISA-L at level 1, zlib-rs above"
+} else {
+    "zlib-rs at all levels"
+};
 /// Base-2 logarithm of the largest Zstandard window that levels up to 19 use: a frame that wants more is not ours.
 const ZSTD_WINDOW_BITS_MAX: u32 = 23;
 
@@ -42,6 +53,10 @@ pub enum CompressError {
     /// From the deflate library.
     #[error("cannot compress a payload with gzip: {0}")]
     Gzip(#[from] flate2::CompressError),
+    /// From ISA-L.
+    #[cfg(feature = "isal")]
+    #[error("cannot compress a payload with gzip: {0}")]
+    Isal(#[from] isal::IsalError),
     /// From the Zstandard library.
     #[error("cannot compress a payload with zstd: {0}")]
     Zstd(#[from] std::io::Error),
@@ -97,6 +112,8 @@ enum Codec {
     /// Nothing to do, or nothing begun yet.
     None,
     Gzip(Compress),
+    #[cfg(feature = "isal")]
+    Isal(isal::IsalGzip),
     Zstd(Encoder<'static>),
 }
 
@@ -126,11 +143,12 @@ impl Compressor {
         self.open = true;
         match (&mut self.codec, self.kind) {
             (Codec::Gzip(codec), _) => codec.reset(),
+            #[cfg(feature = "isal")]
+            (Codec::Isal(codec), _) => codec.reset(),
             (Codec::Zstd(codec), _) => codec.reinit()?,
             (Codec::None, Compression::None) => {}
             (Codec::None, Compression::Gzip(level)) => {
-                let level = flate2::Compression::new(level.min(9));
-                self.codec = Codec::Gzip(Compress::new_gzip(level, GZIP_WINDOW_BITS));
+                self.codec = gzip_codec(level);
             }
             (Codec::None, Compression::Zstd(level)) => {
                 let mut codec = Encoder::new(level)?;
@@ -153,6 +171,8 @@ impl Compressor {
                     input = input.get(taken..).unwrap_or_default();
                 }
             }
+            #[cfg(feature = "isal")]
+            Codec::Isal(codec) => codec.write(input, out)?,
             Codec::Zstd(codec) => {
                 let mut input = InBuffer::around(input);
                 while input.pos() < input.src.len() {
@@ -178,6 +198,8 @@ impl Compressor {
             Codec::Gzip(codec) => {
                 while gzip_step(codec, &[], out, FlushCompress::Finish)?.1 != Status::StreamEnd {}
             }
+            #[cfg(feature = "isal")]
+            Codec::Isal(codec) => codec.finish(out)?,
             Codec::Zstd(codec) => loop {
                 out.reserve(STEP_BYTES);
                 let end = out.len();
@@ -193,6 +215,15 @@ impl Compressor {
         self.open = false;
         Ok(())
     }
+}
+
+fn gzip_codec(level: u32) -> Codec {
+    #[cfg(feature = "isal")]
+    if level == 1 {
+        return Codec::Isal(isal::IsalGzip::new());
+    }
+    let level = flate2::Compression::new(level.min(9));
+    Codec::Gzip(Compress::new_gzip(level, GZIP_WINDOW_BITS))
 }
 
 /// One step into fresh room: how much of `input` was taken, and what the codec says.
