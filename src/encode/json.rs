@@ -3,6 +3,8 @@
 //! Invariant: whatever the bytes are, what is appended is valid UTF-8 and valid JSON.
 
 pub mod object;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 /// 0x01 in each byte.
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -56,7 +58,7 @@ pub fn write_string(bytes: &[u8], out: &mut Vec<u8>) -> bool {
 pub fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     let start = out.len();
     // Most lines are ASCII: whether the bytes are UTF-8 at all is only asked when one of them is beyond it.
-    if escape(bytes, out) || std::str::from_utf8(bytes).is_ok() {
+    if escape(bytes, out) || simdutf8::basic::from_utf8(bytes).is_ok() {
         return false;
     }
     out.truncate(start);
@@ -71,7 +73,17 @@ pub fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// Appends `bytes` with the escapes that JSON asks for, taking bytes beyond ASCII as they are. Returns whether all
 /// were ASCII.
+#[inline]
 fn escape(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(is_ascii) = vector::escape(bytes, out) {
+        return is_ascii;
+    }
+    escape_by_word(bytes, out)
+}
+
+/// [`escape`] on any machine.
+fn escape_by_word(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     let mut seen = 0;
     let (blocks, rest) = bytes.as_chunks::<32>();
     for block in blocks {
@@ -220,7 +232,45 @@ mod tests {
         prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
     }
 
+    /// What each way of escaping appends and returns.
+    fn both_ways(bytes: &[u8]) -> [(Vec<u8>, bool); 2] {
+        [escape, escape_by_word].map(|way| {
+            let mut out = b"before".to_vec();
+            let is_ascii = way(bytes, &mut out);
+            (out, is_ascii)
+        })
+    }
+
+    #[test]
+    fn every_byte_is_escaped_both_ways_alike() {
+        for byte in 0..=u8::MAX {
+            for len in 1..40 {
+                for at in 0..len {
+                    let mut bytes = vec![b'x'; len];
+                    bytes[at] = byte;
+                    let [one, other] = both_ways(&bytes);
+                    assert_eq!(one, other, "byte {byte} at {at} of {len}");
+                }
+            }
+        }
+    }
+
     proptest! {
+        /// Bytes of any kind and length, from any address on, are escaped both ways alike.
+        #[test]
+        fn both_ways_of_escaping_agree(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..3_000),
+                prop::collection::vec(prop::sample::select(b"\"\\\n\x1bab ".to_vec()), 0..3_000),
+                prop::collection::vec(prop_oneof![50 => Just(b'x'), 1 => any::<u8>()], 0..3_000),
+            ],
+            from in 0..40_usize,
+        ) {
+            let bytes = bytes.get(from..).unwrap_or_default();
+            let [one, other] = both_ways(bytes);
+            prop_assert_eq!(one, other);
+        }
+
         /// The text equals what a JSON library makes of the lossily decoded bytes, and says whether they were lossy.
         #[test]
         fn equals_the_lossy_reference(bytes in message()) {

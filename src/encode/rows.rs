@@ -48,46 +48,48 @@ impl Rows {
     }
 
     /// The row of a record, without what separates it from others.
-    fn row(&self, record: &Record<'_>, out: &mut Vec<u8>) -> Encoded {
+    fn row(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Encoded {
         let start = out.len();
-        let layout = &self.layout;
         let mut encoded = Encoded::default();
-        out.extend_from_slice(&layout.open);
-        if layout.time {
-            out.extend_from_slice(record.time.as_bytes());
-        }
-        out.extend_from_slice(self.run.before_message());
-        if layout.message {
+        self.run.write_head(&self.layout, record.time, out);
+        if self.layout.message {
             encoded.replaced = self.message(record.message, out);
         }
-        out.extend_from_slice(layout.source_and_level(record.stream, record.level));
-        if layout.uid.is_none() && record.flags.is_empty() {
-            out.extend_from_slice(self.run.after_level());
+        if self.layout.uid.is_none() && record.flags.is_empty() {
+            let tail = self.run.tail(&self.layout, record.stream, record.level);
+            out.extend_from_slice(tail);
         } else {
-            out.extend_from_slice(self.run.metadata());
-            if let Some(key) = &layout.uid {
-                out.extend_from_slice(key);
-                write_hex(record_uid(self.uid_seed, record), out);
-                out.push(b'"');
-            }
-            if let Some(key) = &layout.flags
-                && !record.flags.is_empty()
-            {
-                out.extend_from_slice(key);
-                for (at, name) in record.flags.names().enumerate() {
-                    if at > 0 {
-                        out.push(b',');
-                    }
-                    out.extend_from_slice(name.as_bytes());
-                }
-                out.push(b'"');
-            }
-            out.extend_from_slice(&layout.close);
+            self.rare_tail(record, out);
         }
-        if layout.leading_comma && out.get(start + 1) == Some(&b',') {
+        if self.layout.leading_comma && out.get(start + 1) == Some(&b',') {
             out.remove(start + 1);
         }
         encoded
+    }
+
+    /// What is behind the message in a row with a uid or flags.
+    fn rare_tail(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let layout = &self.layout;
+        out.extend_from_slice(layout.source_and_level(record.stream, record.level));
+        out.extend_from_slice(self.run.metadata());
+        if let Some(key) = &layout.uid {
+            out.extend_from_slice(key);
+            write_hex(record_uid(self.uid_seed, record), out);
+            out.push(b'"');
+        }
+        if let Some(key) = &layout.flags
+            && !record.flags.is_empty()
+        {
+            out.extend_from_slice(key);
+            for (at, name) in record.flags.names().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(name.as_bytes());
+            }
+            out.push(b'"');
+        }
+        out.extend_from_slice(&layout.close);
     }
 }
 
@@ -104,7 +106,7 @@ impl Encode for Rows {
     }
 
     fn begin_run(&mut self, run: &Run<'_>, _out: &mut Vec<u8>) {
-        self.run.load(run.described);
+        self.run.load(&self.layout, run.described);
         self.uid_seed = run.uid_seed;
     }
 

@@ -3,9 +3,11 @@
 //! Invariant: the parts, put together in the order of [`Columns::NAMES`] with the static fields behind them, are one
 //! JSON object. Each member brings its own comma, except the first that is always written.
 
+use std::ops::Range;
+
 use super::json;
 use crate::config::{Columns, Rows as RowsConfig};
-use crate::record::{ChainMeta, Level, Stream};
+use crate::record::{ChainMeta, Level, Stream, TimeText};
 
 const LEVELS: [Level; 7] = [
     Level::Critical,
@@ -122,7 +124,7 @@ impl Layout {
         if let Some(cluster_name) = &self.cluster_name {
             self.string("ClusterName", cluster_name, &mut metadata);
         }
-        Described::store(&before_message, &metadata, &self.close)
+        Described::store(&before_message, &metadata)
     }
 
     fn has(&self, column: &'static str) -> bool {
@@ -156,52 +158,88 @@ impl Layout {
     }
 }
 
-/// The parts of a chain's rows, one behind the other: all from the time's value to the message's, the metadata behind
-/// the level, and the end of the row once more, so that one copy does for most rows.
+/// Bytes of a time as runtimes mostly write it: nine fraction digits.
+const TIME_BYTES: usize = 30;
+
+/// The parts of a chain's rows, put together so that few copies make a row.
 #[derive(Debug, Default)]
 pub(super) struct Described {
-    text: Vec<u8>,
-    message_at: usize,
-    close_at: usize,
+    /// What [`Layout::describe`] made.
+    source: Vec<u8>,
+    /// Where in `source` the metadata behind the level begins, and where it ends.
+    metadata: Range<usize>,
+    /// Where in `source` the part between the time's value and the message's lies.
+    before_message: Range<usize>,
+    /// All up to the message's value, with a time of [`TIME_BYTES`] in it.
+    head: Vec<u8>,
+    /// Per stream and level, made when first asked for: all behind the message's value.
+    tails: [[Vec<u8>; LEVELS.len()]; Stream::ALL.len()],
 }
 
 impl Described {
-    fn store(before_message: &[u8], metadata: &[u8], close: &[u8]) -> Vec<u8> {
+    fn store(before_message: &[u8], metadata: &[u8]) -> Vec<u8> {
         let message_at = before_message.len() as u64;
-        let close_at = message_at + metadata.len() as u64;
-        [
-            &message_at.to_le_bytes(),
-            &close_at.to_le_bytes(),
-            before_message,
-            metadata,
-            close,
-        ]
-        .concat()
+        [&message_at.to_le_bytes(), before_message, metadata].concat()
     }
 
-    /// Takes over what [`Layout::describe`] made, reusing the memory.
-    pub(super) fn load(&mut self, described: &[u8]) {
-        self.text.clear();
-        if let Some((message_at, rest)) = described.split_first_chunk()
-            && let Some((close_at, text)) = rest.split_first_chunk()
-        {
-            self.text.extend_from_slice(text);
-            self.message_at = u64::from_le_bytes(*message_at) as usize;
-            self.close_at = u64::from_le_bytes(*close_at) as usize;
+    /// Takes over what [`Layout::describe`] made, reusing the memory; what it has already it keeps.
+    pub(super) fn load(&mut self, layout: &Layout, described: &[u8]) {
+        if self.source == described {
+            return;
+        }
+        self.source.clear();
+        self.source.extend_from_slice(described);
+        let start = size_of::<u64>();
+        let message_at = described.first_chunk().copied().map(u64::from_le_bytes);
+        let message_at = start + message_at.unwrap_or_default() as usize;
+        self.before_message = start..message_at;
+        self.metadata = message_at..described.len();
+        self.head.clear();
+        self.head.extend_from_slice(&layout.open);
+        if layout.time {
+            self.head.extend_from_slice(&[b' '; TIME_BYTES]);
+        }
+        let before_message = described.get(start..message_at).unwrap_or_default();
+        self.head.extend_from_slice(before_message);
+        for tail in self.tails.as_flattened_mut() {
+            tail.clear();
         }
     }
 
-    pub(super) fn before_message(&self) -> &[u8] {
-        self.text.get(..self.message_at).unwrap_or_default()
+    /// Appends all up to the message's value.
+    #[inline]
+    pub(super) fn write_head(&self, layout: &Layout, time: &TimeText, out: &mut Vec<u8>) {
+        let time = time.as_bytes();
+        if !layout.time {
+            out.extend_from_slice(&self.head);
+        } else if let Ok(time) = <&[u8; TIME_BYTES]>::try_from(time) {
+            let at = out.len() + layout.open.len();
+            out.extend_from_slice(&self.head);
+            if let Some(place) = out.get_mut(at..at + TIME_BYTES) {
+                place.copy_from_slice(time);
+            }
+        } else {
+            out.extend_from_slice(&layout.open);
+            out.extend_from_slice(time);
+            let before_message = self.source.get(self.before_message.clone());
+            out.extend_from_slice(before_message.unwrap_or_default());
+        }
+    }
+
+    /// All behind the message's value, of a record with neither uid nor flags.
+    #[inline]
+    pub(super) fn tail(&mut self, layout: &Layout, stream: Stream, level: Level) -> &[u8] {
+        let tail = &mut self.tails[stream.index()][level as usize];
+        if tail.is_empty() {
+            tail.extend_from_slice(layout.source_and_level(stream, level));
+            let metadata = self.source.get(self.metadata.clone());
+            tail.extend_from_slice(metadata.unwrap_or_default());
+            tail.extend_from_slice(&layout.close);
+        }
+        tail
     }
 
     pub(super) fn metadata(&self) -> &[u8] {
-        self.text
-            .get(self.message_at..self.close_at)
-            .unwrap_or_default()
-    }
-
-    pub(super) fn after_level(&self) -> &[u8] {
-        self.text.get(self.message_at..).unwrap_or_default()
+        self.source.get(self.metadata.clone()).unwrap_or_default()
     }
 }
