@@ -11,7 +11,7 @@ pub mod rows;
 
 use std::ops::Range;
 
-use crate::record::{ChainKey, ChainMeta, Record};
+use crate::record::{ChainMeta, Record};
 
 /// Consecutive records of one chain and segment.
 #[derive(Clone, Copy, Debug)]
@@ -52,9 +52,10 @@ pub trait Encode: Send {
     fn content_type(&self) -> &'static str;
 }
 
-/// The fixed part of the uids of a run's records: `identity` is that of the segment's content, 0 if it has none.
-pub fn uid_seed(chain: &ChainKey, identity: u64) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(chain.to_string().as_bytes(), identity)
+/// The fixed part of the uids of a run's records: `chain` is the text of its [`crate::record::ChainKey`], `identity`
+/// that of the segment's content, 0 if it has none.
+pub fn uid_seed(chain: &str, identity: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(chain.as_bytes(), identity)
 }
 
 /// 128-bit name of a record: the same after any crash or re-read of the same bytes, so that a store which knows ids

@@ -13,5 +13,6 @@ pub mod payload;
 pub mod roster;
 pub mod schedule;
 pub mod show;
+pub mod straight;
 pub mod turn;
 pub mod worker;

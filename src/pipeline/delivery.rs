@@ -519,9 +519,10 @@ impl Delivery {
                 continue;
             };
             if let Some(commit) = flight.payload.commits.get_mut(mark.commit as usize) {
-                commit.delivered.bytes = commit.delivered.bytes.saturating_sub(mark.amount.bytes);
-                commit.delivered.lines = commit.delivered.lines.saturating_sub(mark.amount.lines);
-                commit.dropped[why as usize] += mark.amount;
+                let amount = mark.amount();
+                commit.delivered.bytes = commit.delivered.bytes.saturating_sub(amount.bytes);
+                commit.delivered.lines = commit.delivered.lines.saturating_sub(amount.lines);
+                commit.dropped[why as usize] += amount;
             }
         }
     }

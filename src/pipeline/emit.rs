@@ -1,10 +1,12 @@
 //! One line on its way into the payload: taken apart, joined, judged, encoded.
 
+use super::chains::ChainState;
 use super::ledger::{Amount, Drop};
 use super::payload::{Mark, Offer};
 use super::worker::Worker;
+use crate::catalog::chain::Identity;
 use crate::clock::Time;
-use crate::encode::Run;
+use crate::encode::{Run, uid_seed};
 use crate::record::{Flags, Record, Stream};
 use crate::select::level;
 use crate::tail::join::{OpenKey, Place};
@@ -148,16 +150,11 @@ impl Worker {
         loop {
             self.enter(slot, place.segment);
             let commit = self.builder.commit(slot, place.segment, now);
-            match self.builder.offer(
-                &record,
-                Mark {
-                    commit,
-                    amount: delivered,
-                },
-            ) {
+            match self.builder.offer(&record, Mark::new(commit, delivered)) {
                 Offer::Full => self.seal(),
                 Offer::Taken(encoded) => {
-                    self.taken(commit, bytes, bytes - delivered.bytes);
+                    self.builder.deliver(commit, delivered, bytes);
+                    self.too_long(commit, bytes - delivered.bytes);
                     self.count(flags, encoded.replaced);
                     return;
                 }
@@ -205,10 +202,11 @@ impl Worker {
                 bytes: bytes - too_long,
                 lines: open.lines,
             };
-            match self.builder.offer(&record, Mark { commit, amount }) {
+            match self.builder.offer(&record, Mark::new(commit, amount)) {
                 Offer::Full => self.seal(),
                 Offer::Taken(encoded) => {
-                    self.taken(commit, 0, too_long);
+                    self.builder.deliver(commit, amount, 0);
+                    self.too_long(commit, too_long);
                     self.count(flags, encoded.replaced);
                     break;
                 }
@@ -238,23 +236,15 @@ impl Worker {
         let Some(chain) = self.chains.get(slot as usize).and_then(Option::as_ref) else {
             return;
         };
-        let identity = chain
-            .segments
-            .iter()
-            .find(|state| state.serial == segment)
-            .and_then(|state| state.identity);
-        let run = Run {
-            chain: &chain.meta,
-            described: &chain.described,
-            uid_seed: uid_seed(&chain.uid_base, identity.map_or(0, |identity| identity.0)),
-        };
+        let mut segments = chain.segments.iter();
+        let state = segments.find(|state| state.serial == segment);
+        let run = run_of(chain, state.and_then(|state| state.identity));
         self.builder.enter(slot, segment, &run);
     }
 
-    fn taken(&mut self, commit: u32, settled_bytes: u64, too_long_bytes: u64) {
+    fn too_long(&mut self, commit: u32, bytes: u64) {
         if let Some(commit) = self.builder.commit_mut(commit) {
-            commit.settled_bytes += settled_bytes;
-            commit.dropped[Drop::TooLong as usize].bytes += too_long_bytes;
+            commit.dropped[Drop::TooLong as usize].bytes += bytes;
         }
     }
 
@@ -296,7 +286,11 @@ impl Worker {
     }
 }
 
-/// The fixed part of the uids of a run's records.
-fn uid_seed(key: &str, identity: u64) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), identity)
+/// The run of a chain's records out of a segment of that identity.
+pub(super) fn run_of(chain: &ChainState, identity: Option<Identity>) -> Run<'_> {
+    Run {
+        chain: &chain.meta,
+        described: &chain.described,
+        uid_seed: uid_seed(&chain.uid_base, identity.map_or(0, |identity| identity.0)),
+    }
 }

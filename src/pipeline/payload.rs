@@ -13,13 +13,35 @@ use crate::record::Record;
 
 use super::ledger::{Amount, Drop, Exclusion};
 
-/// One record of a payload.
+/// One record of a payload. There are as many as records on their way: small.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     /// Which of the payload's commits it belongs to.
     pub commit: u32,
-    /// The file bytes and lines it was made of.
-    pub amount: Amount,
+    /// The lines it was made of, at most what fits.
+    lines: u32,
+    /// The file bytes it was made of.
+    bytes: u64,
+}
+
+impl Mark {
+    /// The mark of a record that was made of so much.
+    #[inline]
+    pub fn new(commit: u32, amount: Amount) -> Mark {
+        Mark {
+            commit,
+            lines: u32::try_from(amount.lines).unwrap_or(u32::MAX),
+            bytes: amount.bytes,
+        }
+    }
+
+    /// What the record was made of.
+    pub fn amount(self) -> Amount {
+        Amount {
+            bytes: self.bytes,
+            lines: u64::from(self.lines),
+        }
+    }
 }
 
 /// Hash of the bytes before an offset: tells whether a file still is what it was when they were read.
@@ -143,6 +165,9 @@ const ENVELOPE_BYTES: usize = 256;
 pub struct Builder {
     encoder: Box<dyn Encode>,
     compressor: Compressor,
+    /// Nothing is compressed: what is encoded is the body.
+    plain: bool,
+    /// What is encoded and not yet compressed.
     staging: Vec<u8>,
     body: Vec<u8>,
     staged_before: usize,
@@ -164,7 +189,8 @@ impl Builder {
         Builder {
             encoder,
             compressor: Compressor::new(compression),
-            staging: Vec::with_capacity(STAGING_BYTES * 2),
+            plain: compression == Compression::None,
+            staging: Vec::new(),
             body: Vec::new(),
             staged_before: 0,
             run: None,
@@ -212,7 +238,22 @@ impl Builder {
 
     /// Bytes so far, before compression.
     fn uncompressed(&self) -> usize {
-        self.staged_before + self.staging.len()
+        if self.plain {
+            self.body.len()
+        } else {
+            self.staged_before + self.staging.len()
+        }
+    }
+
+    /// Where the encoder is, and where it writes.
+    #[inline]
+    fn desk(&mut self) -> (&mut dyn Encode, &mut Vec<u8>) {
+        let out = if self.plain {
+            &mut self.body
+        } else {
+            &mut self.staging
+        };
+        (self.encoder.as_mut(), out)
     }
 
     /// The number of the commit for a segment, made if there is none. The last one is looked at first: that is the
@@ -252,9 +293,11 @@ impl Builder {
         if !self.begun {
             self.begun = true;
             check(self.compressor.begin());
-            self.encoder.begin(&mut self.staging);
+            let (encoder, out) = self.desk();
+            encoder.begin(out);
         }
-        self.encoder.begin_run(run, &mut self.staging);
+        let (encoder, out) = self.desk();
+        encoder.begin_run(run, out);
         self.run = Some((slot, segment));
     }
 
@@ -271,35 +314,46 @@ impl Builder {
     /// Closes the current run, if there is one, and compresses what it staged.
     pub fn leave(&mut self) {
         if self.run.take().is_some() {
-            self.encoder.end_run(&mut self.staging);
+            let (encoder, out) = self.desk();
+            encoder.end_run(out);
             self.squeeze();
         }
     }
 
     fn squeeze(&mut self) {
+        if self.plain {
+            return;
+        }
         check(self.compressor.write(&self.staging, &mut self.body));
         self.staged_before += self.staging.len();
         self.staging.clear();
     }
 
     /// Appends a record to the current run, unless it would burst the payload's bounds. A record that is too large
-    /// for any payload gets one of its own.
+    /// for any payload gets one of its own. What its commit delivers is for the caller to add ([`Builder::deliver`]).
+    #[inline]
     pub fn offer(&mut self, record: &Record<'_>, mark: Mark) -> Offer {
         debug_assert!(self.run.is_some(), "a record was offered outside of a run");
-        let before = self.staging.len();
-        let encoded = self.encoder.record(record, &mut self.staging);
+        let (encoder, out) = self.desk();
+        let before = out.len();
+        let encoded = encoder.record(record, out);
         let over = self.uncompressed() > self.uncompressed_bytes_max || self.is_crowded();
         if over && !self.marks.is_empty() {
-            self.staging.truncate(before);
+            self.desk().1.truncate(before);
             return Offer::Full;
         }
         self.ends
             .push(u32::try_from(self.uncompressed()).unwrap_or(u32::MAX));
         self.marks.push(mark);
-        if let Some(commit) = self.commits.get_mut(mark.commit as usize) {
-            commit.delivered += mark.amount;
-        }
         Offer::Taken(encoded)
+    }
+
+    /// Adds to what a commit delivers and settles.
+    pub fn deliver(&mut self, commit: u32, delivered: Amount, settled_bytes: u64) {
+        if let Some(commit) = self.commits.get_mut(commit as usize) {
+            commit.delivered += delivered;
+            commit.settled_bytes += settled_bytes;
+        }
     }
 
     fn is_crowded(&self) -> bool {
@@ -320,16 +374,18 @@ impl Builder {
     pub fn seal(&mut self, spare: Vec<u8>) -> Payload {
         self.leave();
         if self.begun {
-            self.encoder.finish(&mut self.staging);
+            let (encoder, out) = self.desk();
+            encoder.finish(out);
             self.squeeze();
             check(self.compressor.finish(&mut self.body));
         }
         let number = self.number;
         self.number += 1;
+        let uncompressed_bytes = self.uncompressed() as u64;
         let payload = Payload {
             number,
             body: Bytes::from(std::mem::replace(&mut self.body, spare)),
-            uncompressed_bytes: self.staged_before as u64,
+            uncompressed_bytes,
             ends: std::mem::take(&mut self.ends),
             marks: std::mem::take(&mut self.marks),
             commits: std::mem::take(&mut self.commits),

@@ -81,6 +81,11 @@ impl Worker {
         let (data, replays_all) = self.up_to_replay_end(slot, at, data);
         let mut taken = self.skip_rest(slot, at, data, now);
         while taken < data.len() && self.delivery.has_slot() {
+            taken += self.straight(slot, at, data.get(taken..).unwrap_or_default(), now);
+            if self.builder.is_staged() {
+                self.builder.leave();
+                continue;
+            }
             let rest = data.get(taken..).unwrap_or_default();
             let start = base + taken as u64;
             let run = nul_run(rest, block.at_end || replays_all);

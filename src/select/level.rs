@@ -203,7 +203,9 @@ fn of_json(head: &[u8]) -> Option<Level> {
 }
 
 fn is_key(key: &[u8], keys: &[&[u8]]) -> bool {
-    keys.iter().any(|known| key.eq_ignore_ascii_case(known))
+    // All begin with one of these: most keys are told apart by one look.
+    matches!(key.first(), Some(b'l' | b'L' | b's' | b'S' | b'@'))
+        && keys.iter().any(|known| key.eq_ignore_ascii_case(known))
 }
 
 fn of_number(key: &[u8], digits: &[u8]) -> Option<Level> {

@@ -16,7 +16,14 @@ const MINUTES_PER_DAY: i64 = 24 * 60;
 
 /// The least byte at each place of a moment, and by how much the byte there may exceed it.
 const LEAST: &[u8; SECOND_BYTES] = b"0000-00-00T00:00:00";
-const SPAN: [u8; SECOND_BYTES] = [9, 9, 9, 9, 0, 1, 9, 0, 3, 9, 0, 2, 9, 0, 5, 9, 0, 6, 9];
+const SPAN: &[u8; SECOND_BYTES] = &[9, 9, 9, 9, 0, 1, 9, 0, 3, 9, 0, 2, 9, 0, 5, 9, 0, 6, 9];
+
+/// 0x01 in each byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+/// 0x80 in each byte.
+const HIGH: u64 = ONES << 7;
+/// 0x7F in each byte.
+const LOW: u64 = !HIGH;
 
 /// A date and a time of day, each field in its range. The second may be 60 (a leap second).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +48,12 @@ pub fn take(text: &[u8]) -> Option<(TimeText, &[u8])> {
     let fraction = fraction_bytes(rest)?;
     let (zone, rest) = rest.split_at_checked(fraction)?.1.split_first()?;
     if *zone == b'Z' {
-        let whole = text.get(..SECOND_BYTES + fraction + 1)?;
-        return Some((TimeText::new(whole), rest));
+        let len = SECOND_BYTES + fraction + 1;
+        let time = match text.first_chunk() {
+            Some(bytes) => TimeText::of_first(bytes, len),
+            None => TimeText::new(text.get(..len)?),
+        };
+        return Some((time, rest));
     }
     take_zoned(text, moment, fraction)
 }
@@ -110,6 +121,21 @@ fn fraction_bytes(rest: &[u8]) -> Option<usize> {
     let Some((b'.', digits)) = rest.split_first() else {
         return Some(0);
     };
+    if let Some([eight @ .., ninth, tenth]) = digits.first_chunk::<10>()
+        && let Some(eight) = eight.first_chunk::<8>()
+    {
+        let others = above(
+            u64::from_le_bytes(*eight) ^ word_of(b"00000000", 0),
+            ONES * 9,
+        );
+        let digits = match others {
+            0 if !ninth.is_ascii_digit() => 8,
+            0 if tenth.is_ascii_digit() => return None,
+            0 => 9,
+            _ => (others.trailing_zeros() / 8) as usize,
+        };
+        return (digits > 0).then_some(1 + digits);
+    }
     let digits = digits
         .iter()
         .take(FRACTION_DIGITS_MAX + 1)
@@ -118,6 +144,27 @@ fn fraction_bytes(rest: &[u8]) -> Option<usize> {
     (1..=FRACTION_DIGITS_MAX)
         .contains(&digits)
         .then_some(1 + digits)
+}
+
+/// Eight bytes of `text` from `at` on.
+#[inline]
+const fn word_of<const N: usize>(text: &[u8; N], at: usize) -> u64 {
+    u64::from_le_bytes([
+        text[at],
+        text[at + 1],
+        text[at + 2],
+        text[at + 3],
+        text[at + 4],
+        text[at + 5],
+        text[at + 6],
+        text[at + 7],
+    ])
+}
+
+/// 0x80 in each byte of `word` that is greater than the one of `most` (below 0x80); no carry passes between bytes.
+#[inline]
+const fn above(word: u64, most: u64) -> u64 {
+    (((word & LOW) + (LOW - most)) | word) & HIGH
 }
 
 /// [`take`] for a zone that is not `Z`.
@@ -150,11 +197,11 @@ impl Moment {
     /// line.
     #[inline]
     fn read(text: &[u8; SECOND_BYTES]) -> Option<Moment> {
-        let mut in_place = true;
-        for at in 0..SECOND_BYTES {
-            in_place &= text[at].wrapping_sub(LEAST[at]) <= SPAN[at];
-        }
-        if !in_place {
+        // Eight bytes at a time, the last of them once more. No byte in its span differs from the least one by
+        // subtraction and not by exclusive or, nor the other way round.
+        let out_of_place = [0, 8, SECOND_BYTES - 8]
+            .map(|at| above(word_of(text, at) ^ word_of(LEAST, at), word_of(SPAN, at)));
+        if out_of_place != [0; 3] {
             return None;
         }
         let moment = Moment {

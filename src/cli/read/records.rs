@@ -108,7 +108,7 @@ impl<'a> Records<'a> {
         // Right when it is needed: a record comes with a line end, with as many bytes as count, or with the file's end.
         let identity = Identity::of_ended(&self.head);
         if let Some(seed) = self.uid_seeds.last_mut() {
-            *seed = uid_seed(&self.chain.key, identity.0);
+            *seed = uid_seed(&self.chain.key.to_string(), identity.0);
         }
         self.enter(self.segment());
     }

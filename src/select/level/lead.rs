@@ -165,7 +165,11 @@ pub(super) fn last_words(head: &[u8]) -> Option<Level> {
         (b"Exception in thread \"", Level::Error),
         (b"Caused by: ", Level::Error),
     ];
-    if let Some((_, level)) = WORDS.iter().find(|(words, _)| head.starts_with(words)) {
+    let begins = matches!(head.first(), Some(b'f' | b'U' | b'T' | b'E' | b'C'));
+    let found = WORDS
+        .iter()
+        .find(|(words, _)| begins && head.starts_with(words));
+    if let Some((_, level)) = found {
         return Some(*level);
     }
     if head.starts_with(b"thread '") && memchr::memmem::find(head, b"' panicked at ").is_some() {
