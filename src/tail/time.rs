@@ -24,6 +24,8 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = ONES << 7;
 /// 0x7F in each byte.
 const LOW: u64 = !HIGH;
+/// The digit 0 in each byte: digits, and nothing else, differ from it by exclusive or in at most 9.
+const DIGIT_ZEROS: u64 = ONES * b'0' as u64;
 
 /// A date and a time of day, each field in its range. The second may be 60 (a leap second).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,10 +126,7 @@ fn fraction_bytes(rest: &[u8]) -> Option<usize> {
     if let Some([eight @ .., ninth, tenth]) = digits.first_chunk::<10>()
         && let Some(eight) = eight.first_chunk::<8>()
     {
-        let others = above(
-            u64::from_le_bytes(*eight) ^ word_of(b"00000000", 0),
-            ONES * 9,
-        );
+        let others = above(u64::from_le_bytes(*eight) ^ DIGIT_ZEROS, ONES * 9);
         let digits = match others {
             0 if !ninth.is_ascii_digit() => 8,
             0 if tenth.is_ascii_digit() => return None,
@@ -146,19 +145,11 @@ fn fraction_bytes(rest: &[u8]) -> Option<usize> {
         .then_some(1 + digits)
 }
 
-/// Eight bytes of `text` from `at` on.
-#[inline]
-const fn word_of<const N: usize>(text: &[u8; N], at: usize) -> u64 {
-    u64::from_le_bytes([
-        text[at],
-        text[at + 1],
-        text[at + 2],
-        text[at + 3],
-        text[at + 4],
-        text[at + 5],
-        text[at + 6],
-        text[at + 7],
-    ])
+/// Eight bytes of `text` from `AT` on.
+#[inline(always)]
+fn word_of<const AT: usize>(text: &[u8; SECOND_BYTES]) -> u64 {
+    let bytes = text.get(AT..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// 0x80 in each byte of `word` that is greater than the one of `most` (below 0x80); no carry passes between bytes.
@@ -197,11 +188,13 @@ impl Moment {
     /// line.
     #[inline]
     fn read(text: &[u8; SECOND_BYTES]) -> Option<Moment> {
-        // Eight bytes at a time, the last of them once more. No byte in its span differs from the least one by
-        // subtraction and not by exclusive or, nor the other way round.
-        let out_of_place = [0, 8, SECOND_BYTES - 8]
-            .map(|at| above(word_of(text, at) ^ word_of(LEAST, at), word_of(SPAN, at)));
-        if out_of_place != [0; 3] {
+        let out_of_place = above(word_of::<0>(text) ^ word_of::<0>(LEAST), word_of::<0>(SPAN))
+            | above(word_of::<8>(text) ^ word_of::<8>(LEAST), word_of::<8>(SPAN))
+            | above(
+                word_of::<11>(text) ^ word_of::<11>(LEAST),
+                word_of::<11>(SPAN),
+            );
+        if out_of_place != 0 {
             return None;
         }
         let moment = Moment {
