@@ -7,6 +7,8 @@
 
 #[path = "pipeline/corpus.rs"]
 mod corpus;
+#[path = "pipeline/goals.rs"]
+mod goals;
 #[path = "pipeline/measure.rs"]
 mod measure;
 #[path = "pipeline/receiver.rs"]
@@ -21,7 +23,12 @@ use measure::Measured;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// What the corpus comes to by default; `LONGSHORE_BENCH_MIB` changes it (1024 for a record).
-const CORPUS_MIB: u64 = 256;
+const CORPUS_MIB: u64 = 512;
+/// Numbers of files by default; `LONGSHORE_BENCH_FILES` changes them.
+const FILES: [usize; 4] = [1, 10, 100, 1_000];
+/// How often each measurement is made; the references, by which all others are divided, oftener.
+const ROUNDS: usize = 2;
+const REFERENCE_ROUNDS: usize = 4;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -53,7 +60,7 @@ fn report() -> Outcome<()> {
             .split(',')
             .filter_map(|text| text.parse().ok())
             .collect(),
-        Err(_) => vec![10, 100],
+        Err(_) => FILES.to_vec(),
     };
     println!("MB/s: 10^6 bytes of log file per second of this process's CPU time\n");
     for files in files {
@@ -61,35 +68,72 @@ fn report() -> Outcome<()> {
             std::env::temp_dir().join(format!("longshore-bench-{}", std::process::id()));
         let lines = corpus::write(&directory, files, bytes)?;
         println!(
-            "{} MiB of CRI lines ({} a line) in {files} files",
+            "## {files} files\n\n{} MiB of CRI lines, {} bytes a line\n",
             bytes >> 20,
             bytes / lines
         );
-        println!(
-            "| what | MB/s per core | % of read + split | MB/s elapsed | peak resident, MiB |"
-        );
-        println!("|---|---|---|---|---|");
-        let result = rows(&directory);
+        let result = measure_all(&directory);
         std::fs::remove_dir_all(&directory)?;
-        result?;
-        println!();
+        let best = result?;
+        print(&best);
+        if goals::FILES.contains(&files) {
+            goals::print(|what| of_split(&best, what));
+        }
     }
     Ok(())
 }
 
-fn rows(directory: &Path) -> Outcome<()> {
-    let split = run(measure::SPLIT, directory)?.mb_per_cpu_second();
-    for what in measure::WHAT {
-        let measured = run(what, directory)?;
+/// What was measured, with the best of its rounds.
+type Best = Vec<(&'static str, Measured)>;
+
+/// All measurements, round by round, so that what else the machine does meets the references as well.
+fn measure_all(directory: &Path) -> Outcome<Best> {
+    let mut best: Best = Vec::new();
+    for round in 0..REFERENCE_ROUNDS {
+        for (at, what) in measure::WHAT.into_iter().enumerate() {
+            let is_reference = measure::REFERENCES.contains(&what);
+            if !is_reference && round >= ROUNDS {
+                continue;
+            }
+            let measured = run(what, directory)?;
+            match best.get_mut(at) {
+                Some((_, known)) if known.cpu_seconds <= measured.cpu_seconds => {}
+                Some((_, known)) => *known = measured,
+                None => best.push((what, measured)),
+            }
+        }
+    }
+    Ok(best)
+}
+
+/// Speed in percent of that of reading and splitting.
+fn of_split(best: &Best, what: &str) -> f64 {
+    let speed = |what: &str| {
+        let found = best.iter().find(|(known, _)| *known == what);
+        found.map_or(f64::NAN, |(_, measured)| measured.mb_per_cpu_second())
+    };
+    speed(what) * 100.0 / speed(measure::SPLIT)
+}
+
+fn print(best: &Best) {
+    println!(
+        "| what | MB/s per core | % of read + split | MB/s elapsed | peak resident, MiB | sent of the rows |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for (what, measured) in best {
+        let sent = match measured.rows_bytes {
+            0 => "-".to_owned(),
+            rows => format!("{:.1} %", measured.sent_bytes as f64 * 100.0 / rows as f64),
+        };
         println!(
-            "| {what} | {:.0} | {:.1} | {:.0} | {:.1} |",
+            "| {what} | {:.0} | {:.1} | {:.0} | {:.1} | {sent} |",
             measured.mb_per_cpu_second(),
-            measured.mb_per_cpu_second() * 100.0 / split,
+            of_split(best, what),
             measured.mb_per_second(),
             measured.peak_bytes as f64 / 1_048_576.0
         );
     }
-    Ok(())
+    println!();
 }
 
 /// One measurement in a process of its own, with a receiver beside it.

@@ -10,8 +10,11 @@ use longshore::config::parse::parse;
 
 use crate::Outcome;
 
-/// The reference that the others are set beside.
+/// The reference of all percentages.
 pub const SPLIT: &str = "read + split";
+
+/// What the others are set beside.
+pub const REFERENCES: [&str; 2] = ["read", SPLIT];
 
 /// What is measured, in order; the references first.
 pub const WHAT: [&str; 9] = [
@@ -37,6 +40,10 @@ pub struct Measured {
     pub elapsed_seconds: f64,
     /// High-water mark of resident memory.
     pub peak_bytes: u64,
+    /// Bytes of rows that the sink accepted, before compression; 0: no rows were made.
+    pub rows_bytes: u64,
+    /// The same as they were sent.
+    pub sent_bytes: u64,
 }
 
 impl Measured {
@@ -57,8 +64,10 @@ impl Measured {
             cpu_seconds,
             elapsed_seconds,
             peak_bytes,
+            rows_bytes,
+            sent_bytes,
         } = self;
-        format!("{bytes} {cpu_seconds} {elapsed_seconds} {peak_bytes}")
+        format!("{bytes} {cpu_seconds} {elapsed_seconds} {peak_bytes} {rows_bytes} {sent_bytes}")
     }
 
     /// From the child process.
@@ -70,6 +79,8 @@ impl Measured {
             cpu_seconds: next()?.parse()?,
             elapsed_seconds: next()?.parse()?,
             peak_bytes: next()?.parse()?,
+            rows_bytes: next()?.parse()?,
+            sent_bytes: next()?.parse()?,
         })
     }
 }
@@ -82,18 +93,20 @@ pub fn measure(what: &str, directory: &Path, url: &str) -> Outcome<Measured> {
         .map(|log| Ok(log.metadata()?.len()))
         .sum::<Outcome<u64>>()?;
     let start = Instant::now();
-    let elapsed = match what {
+    let (elapsed, rows_bytes, sent_bytes) = match what {
         "read" | SPLIT => {
             read(&logs, what == SPLIT)?;
-            start.elapsed()
+            (start.elapsed(), 0, 0)
         }
         _ => ship(what, directory, url, bytes)?,
     };
     Ok(Measured {
         bytes,
-        cpu_seconds: cpu_seconds()?,
+        cpu_seconds: cpu_seconds(),
         elapsed_seconds: elapsed.as_secs_f64(),
         peak_bytes: peak_bytes()?,
+        rows_bytes,
+        sent_bytes,
     })
 }
 
@@ -124,7 +137,8 @@ fn read(logs: &[PathBuf], split: bool) -> Outcome<()> {
     Ok(())
 }
 
-fn ship(what: &str, directory: &Path, url: &str, bytes: u64) -> Outcome<Duration> {
+/// How long it took, the bytes of all rows, and the bytes that were sent for them.
+fn ship(what: &str, directory: &Path, url: &str, bytes: u64) -> Outcome<(Duration, u64, u64)> {
     let (sink, compression) = what.split_once(", ").unwrap_or((what, "none"));
     let (compression, level) = compression.split_once(' ').unwrap_or((compression, ""));
     let level = if level.is_empty() {
@@ -137,7 +151,8 @@ fn ship(what: &str, directory: &Path, url: &str, bytes: u64) -> Outcome<Duration
     } else {
         String::new()
     };
-    let state = directory.join("state").join(what.replace([' ', ','], "-"));
+    // One of each measurement: where a checkpoint is, nothing would be left to read.
+    let state = directory.join("state").join(std::process::id().to_string());
     std::fs::create_dir_all(&state)?;
     let text = format!(
         "node: bench\nstate_dir: {}\nlogs: {{pod_logs: {}, container_links: {}}}\n\
@@ -165,23 +180,21 @@ fn ship(what: &str, directory: &Path, url: &str, bytes: u64) -> Outcome<Duration
         std::thread::sleep(Duration::from_millis(5));
     }
     let elapsed = start.elapsed();
+    let boards = agent.boards().to_vec();
     agent.stop(Duration::from_secs(5));
-    Ok(elapsed)
+    let (mut rows_bytes, mut sent_bytes) = (0, 0);
+    for board in boards {
+        let counters = &board.view().counters;
+        rows_bytes += counters.sent_uncompressed_bytes;
+        sent_bytes += counters.sent_bytes;
+    }
+    Ok((elapsed, rows_bytes, sent_bytes))
 }
 
-fn cpu_seconds() -> Outcome<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let behind_name = stat
-        .rsplit_once(')')
-        .ok_or("/proc/self/stat has no name")?
-        .1;
-    let ticks = behind_name
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(str::parse::<u64>)
-        .sum::<Result<u64, _>>()?;
-    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+/// User and system time of all threads of this process.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn peak_bytes() -> Outcome<u64> {

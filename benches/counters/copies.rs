@@ -1,0 +1,126 @@
+//! Copies of each byte of a payload in user space, counted: every store of a worker (valgrind's lackey lists them), those
+//! to the stack and to bookkeeping left out, beside the bytes of the rows.
+//!
+//! What the kernel writes (`pread`) is in no list, so 1.0 is: from the block that was read straight into the payload.
+//! The worker is run for some steps and for twice as many, and the difference is taken.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use longshore::config::{Compression, Limits};
+
+use super::corpus_file::CorpusFile;
+use super::rig::Rig;
+use crate::Outcome;
+
+/// Steps until every buffer has its size, and steps that are counted.
+const STEPS_BEFORE: usize = 3;
+const STEPS: usize = 2;
+/// Above this valgrind puts the stack.
+const STACK: u64 = 0x1f_0000_0000;
+/// A cache line.
+const LINE_BYTES: u64 = 64;
+
+/// Smaller than by default, so that a short run fills its buffers often; copies do not depend on it.
+fn limits() -> Limits {
+    Limits {
+        record_bytes_max: 64 * 1024,
+        block_bytes: 64 * 1024,
+        payload_bytes_max: 256 * 1024,
+        ..Limits::default()
+    }
+}
+
+/// The child's part: works on a corpus for some steps, and says how much came of it.
+#[allow(clippy::print_stdout)] // read by the parent
+pub fn child(path: &Path, docker: bool, steps: usize) -> Outcome<()> {
+    let mut rig = Rig::new(path, docker, Compression::None, limits())?;
+    for _ in 0..STEPS_BEFORE + steps {
+        rig.step();
+    }
+    // What is not sealed yet becomes a payload.
+    rig.wait(2_000);
+    rig.step();
+    let (rows, records) = rig.rows();
+    println!("{rows} {records}");
+    Ok(())
+}
+
+/// Bytes stored for each byte of row.
+pub fn per_row_byte(corpus: &CorpusFile) -> Outcome<f64> {
+    let once = Stores::of_run(corpus, STEPS)?;
+    let twice = Stores::of_run(corpus, 2 * STEPS)?;
+    let rows = (twice.rows_bytes - once.rows_bytes) as f64;
+    let records = (twice.records - once.records) as f64;
+    // A place that is written for each record is no buffer; and no place of a buffer of 64 KiB or more, all of which is
+    // written in turn, is written this often.
+    let most = (6.0 * records).max(rows * 2.0 * LINE_BYTES as f64 / 65_536.0);
+    let mut bytes = 0.0;
+    for (line, stored) in &twice.bytes {
+        let before = once.bytes.get(line).copied().unwrap_or_default();
+        let stored = stored.saturating_sub(before) as f64;
+        if stored <= most {
+            bytes += stored;
+        }
+    }
+    Ok(bytes / rows)
+}
+
+/// What one run stored.
+struct Stores {
+    /// By cache line.
+    bytes: HashMap<u64, u64>,
+    rows_bytes: u64,
+    records: u64,
+}
+
+impl Stores {
+    fn of_run(corpus: &CorpusFile, steps: usize) -> Outcome<Stores> {
+        let mut child = Command::new("valgrind")
+            .args(["--tool=lackey", "--trace-mem=yes", "--basic-counts=no"])
+            .arg(std::env::current_exe()?)
+            .arg("copies")
+            .arg(&corpus.path)
+            .arg(corpus.docker.to_string())
+            .arg(steps.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let list = child.stderr.take().ok_or("valgrind has no output")?;
+        let bytes = stores(BufReader::with_capacity(1 << 20, list))?;
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            return Err("the run under lackey failed".into());
+        }
+        let said = String::from_utf8(output.stdout)?;
+        let (rows, records) = said
+            .trim()
+            .split_once(' ')
+            .ok_or("the run under lackey ended early")?;
+        Ok(Stores {
+            bytes,
+            rows_bytes: rows.parse()?,
+            records: records.parse()?,
+        })
+    }
+}
+
+/// Sums lackey's lines ` S 04025f8c,8` (a store) and ` M 04025f8c,8` (a load and a store) by cache line.
+fn stores(mut list: impl BufRead) -> Outcome<HashMap<u64, u64>> {
+    let mut stores: HashMap<u64, u64> = HashMap::new();
+    let mut line = Vec::new();
+    while list.read_until(b'\n', &mut line)? > 0 {
+        if let [b' ', b'S' | b'M', b' ', rest @ ..] = line.as_slice()
+            && let Some((address, len)) = std::str::from_utf8(rest)?.trim().split_once(',')
+        {
+            let address = u64::from_str_radix(address, 16)?;
+            if address < STACK {
+                *stores.entry(address / LINE_BYTES).or_default() += len.parse::<u64>()?;
+            }
+        }
+        line.clear();
+    }
+    Ok(stores)
+}
