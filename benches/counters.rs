@@ -53,8 +53,13 @@ fn main() -> Outcome<()> {
     if let ["instructions", directory] = arguments[..] {
         return instructions::child(Path::new(directory));
     }
-    if let ["copies", path, docker, steps] = arguments[..] {
-        return copies::child(Path::new(path), docker.parse()?, steps.parse()?);
+    if let ["copies", path, docker, room, steps] = arguments[..] {
+        return copies::child(
+            Path::new(path),
+            docker.parse()?,
+            room.parse()?,
+            steps.parse()?,
+        );
     }
     let name = format!("longshore-counters-{}", std::process::id());
     let directory = std::env::temp_dir().join(name);

@@ -31,6 +31,12 @@ impl CorpusFile {
         directory.join(name)
     }
 
+    /// A limit of records that all of this corpus keep to.
+    pub fn room_bytes(&self) -> usize {
+        let room = 2 * self.bytes_per_record as usize;
+        room.max(8 * 1024)
+    }
+
     /// How many records that many bytes are, on average.
     pub fn records_in(&self, bytes: u64) -> f64 {
         bytes as f64 / self.bytes_per_record

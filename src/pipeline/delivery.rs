@@ -15,7 +15,7 @@ use self::flight::{Flight, Piece, ranges};
 use super::board::{Counters, Health};
 use super::gate::{BackOff, Gate};
 use super::ledger::Drop;
-use super::payload::Payload;
+use super::payload::{Payload, Spare};
 use crate::clock::Time;
 use crate::config::{Compression, Limits};
 use crate::encode::Encode;
@@ -59,7 +59,9 @@ pub struct Delivery {
     in_flight: usize,
     refused_until: Time,
     rejects: VecDeque<Time>,
-    spare: Vec<Vec<u8>>,
+    spare: Vec<Spare>,
+    /// Emptied queues of finished payloads.
+    spare_pieces: Vec<VecDeque<Piece>>,
     sent: Sent,
 }
 
@@ -86,6 +88,7 @@ impl Delivery {
             refused_until: Time::ZERO,
             rejects: VecDeque::new(),
             spare: Vec::new(),
+            spare_pieces: Vec::new(),
             sent: Sent::default(),
         }
     }
@@ -120,14 +123,15 @@ impl Delivery {
         &self.sent
     }
 
-    /// A used body to fill again.
-    pub fn spare(&mut self) -> Vec<u8> {
+    /// Used buffers to fill again.
+    pub fn spare(&mut self) -> Spare {
         self.spare.pop().unwrap_or_default()
     }
 
     /// Takes a sealed payload.
     pub fn push(&mut self, payload: Payload) {
-        self.flights.push_back(Flight::new(payload));
+        let pieces = self.spare_pieces.pop().unwrap_or_default();
+        self.flights.push_back(Flight::new(payload, pieces));
     }
 
     /// Takes verdicts, then makes the attempts that are due. Returns whether anything moved.
@@ -174,15 +178,17 @@ impl Delivery {
         if !oldest.pieces.is_empty() || !oldest.rejected.is_empty() {
             return None;
         }
-        self.flights.pop_front().map(|flight| flight.payload)
+        let flight = self.flights.pop_front()?;
+        if self.spare_pieces.len() < self.limits.payload_slots {
+            self.spare_pieces.push(flight.pieces);
+        }
+        Some(flight.payload)
     }
 
-    /// Takes a committed payload's buffer back.
+    /// Takes a committed payload's buffers back.
     pub fn recycle(&mut self, payload: Payload) {
-        if payload.body.is_unique() && self.spare.len() < self.limits.payload_slots {
-            let mut body = Vec::from(payload.body);
-            body.clear();
-            self.spare.push(body);
+        if self.spare.len() < self.limits.payload_slots {
+            self.spare.push(Spare::of(payload));
         }
     }
 

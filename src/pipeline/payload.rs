@@ -146,6 +146,37 @@ impl Payload {
     }
 }
 
+/// Buffers of a payload that is done with, emptied, to be filled again: in the steady state nothing is allocated for a
+/// record, and next to nothing for a payload.
+#[derive(Debug, Default)]
+pub struct Spare {
+    body: Vec<u8>,
+    ends: Vec<u32>,
+    marks: Vec<Mark>,
+    commits: Vec<Commit>,
+}
+
+impl Spare {
+    /// The buffers of `payload`; of its body only if nobody else holds it.
+    pub fn of(payload: Payload) -> Spare {
+        let body = match payload.body.is_unique() {
+            true => Vec::from(payload.body),
+            false => Vec::new(),
+        };
+        let mut spare = Spare {
+            body,
+            ends: payload.ends,
+            marks: payload.marks,
+            commits: payload.commits,
+        };
+        spare.body.clear();
+        spare.ends.clear();
+        spare.marks.clear();
+        spare.commits.clear();
+        spare
+    }
+}
+
 /// What came of offering a record to the builder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
@@ -370,8 +401,8 @@ impl Builder {
         &mut self.commits
     }
 
-    /// Closes the payload and hands it over; the builder is empty then. `spare` is a used body to fill next.
-    pub fn seal(&mut self, spare: Vec<u8>) -> Payload {
+    /// Closes the payload and hands it over; the builder is empty then. `spare` is what the next one is filled into.
+    pub fn seal(&mut self, spare: Spare) -> Payload {
         self.leave();
         if self.begun {
             let (encoder, out) = self.desk();
@@ -384,13 +415,12 @@ impl Builder {
         let uncompressed_bytes = self.uncompressed() as u64;
         let payload = Payload {
             number,
-            body: Bytes::from(std::mem::replace(&mut self.body, spare)),
+            body: Bytes::from(std::mem::replace(&mut self.body, spare.body)),
             uncompressed_bytes,
-            ends: std::mem::take(&mut self.ends),
-            marks: std::mem::take(&mut self.marks),
-            commits: std::mem::take(&mut self.commits),
+            ends: std::mem::replace(&mut self.ends, spare.ends),
+            marks: std::mem::replace(&mut self.marks, spare.marks),
+            commits: std::mem::replace(&mut self.commits, spare.commits),
         };
-        self.body.clear();
         self.staged_before = 0;
         self.begun = false;
         self.opened_at = None;
@@ -403,5 +433,41 @@ impl Builder {
 fn check(result: Result<(), CompressError>) {
     if let Err(error) = result {
         tracing::error!(%error, "a payload could not be compressed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(body: Bytes) -> Payload {
+        let mark = Mark {
+            commit: 0,
+            amount: Amount::default(),
+        };
+        Payload {
+            number: 0,
+            body,
+            uncompressed_bytes: 3,
+            ends: vec![3],
+            marks: vec![mark],
+            commits: Vec::with_capacity(7),
+        }
+    }
+
+    #[test]
+    fn buffers_are_used_again_but_for_a_body_that_somebody_holds() {
+        let body = Vec::from(b"abc");
+        let place = body.as_ptr();
+        let spare = Spare::of(payload(Bytes::from(body)));
+        assert_eq!(spare.body.as_ptr(), place, "the body was copied");
+        assert!(spare.body.is_empty() && spare.ends.is_empty() && spare.marks.is_empty());
+        assert!(spare.ends.capacity() > 0 && spare.marks.capacity() > 0);
+        assert!(spare.commits.capacity() >= 7);
+
+        let held = Bytes::from(Vec::from(b"abc"));
+        let spare = Spare::of(payload(held.clone()));
+        assert_eq!(spare.body.capacity(), 0);
+        assert_eq!(held, "abc");
     }
 }

@@ -70,7 +70,8 @@ pub struct JoinPool {
     bytes: usize,
     bytes_max: usize,
     record_bytes_max: usize,
-    spare: Vec<Vec<u8>>,
+    /// Emptied buffers of records that were taken out.
+    spare: Vec<(Vec<u8>, Vec<Stretch>)>,
 }
 
 /// Buffers kept for reuse.
@@ -91,17 +92,17 @@ impl JoinPool {
     /// Adds a part to the chain's open record of that stream, opening one if there is none.
     pub fn push(&mut self, slot: u32, line: &Line<'_>, place: Place, now: Time) {
         let spare = &mut self.spare;
-        let open = self
-            .open
-            .entry((slot, line.stream))
-            .or_insert_with(|| Open {
+        let open = self.open.entry((slot, line.stream)).or_insert_with(|| {
+            let (content, stretches) = spare.pop().unwrap_or_default();
+            Open {
                 time: line.time,
-                content: spare.pop().unwrap_or_default(),
-                stretches: Vec::with_capacity(1),
+                content,
+                stretches,
                 lines: 0,
                 too_long_bytes: 0,
                 opened_at: now,
-            });
+            }
+        });
         let room = self.record_bytes_max.saturating_sub(open.content.len());
         let kept = line.content.get(..room).unwrap_or(line.content);
         open.content.extend_from_slice(kept);
@@ -142,11 +143,12 @@ impl JoinPool {
         Some(open)
     }
 
-    /// Gives a taken record's buffer back.
+    /// Gives a taken record's buffers back.
     pub fn recycle(&mut self, mut open: Open) {
         if self.spare.len() < SPARE_MAX && open.content.capacity() <= self.record_bytes_max * 2 {
             open.content.clear();
-            self.spare.push(open.content);
+            open.stretches.clear();
+            self.spare.push((open.content, open.stretches));
         }
     }
 

@@ -101,8 +101,8 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn new(payload: Payload) -> Flight {
-        let mut pieces = VecDeque::new();
+    /// A payload with nothing sent yet. `pieces` is an empty queue, used before or not.
+    pub(super) fn new(payload: Payload, mut pieces: VecDeque<Piece>) -> Flight {
         if payload.records() > 0 {
             pieces.push_back(Piece::whole(&payload));
         }
