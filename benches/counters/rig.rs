@@ -76,7 +76,7 @@ impl Rig {
         let mut segments = Vec::new();
         for number in 0..CHAINS {
             let (chain, segment) = chain(path, docker, number)?;
-            feed.added(&chain);
+            Feed::introduce(std::slice::from_ref(&feed), &chain);
             segments.push(segment);
         }
         Ok(Rig {

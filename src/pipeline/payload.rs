@@ -441,10 +441,7 @@ mod tests {
     use super::*;
 
     fn payload(body: Bytes) -> Payload {
-        let mark = Mark {
-            commit: 0,
-            amount: Amount::default(),
-        };
+        let mark = Mark::new(0, Amount::default());
         Payload {
             number: 0,
             body,
