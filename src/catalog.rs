@@ -19,6 +19,7 @@ mod head;
 mod keeper;
 mod links;
 pub mod path;
+mod rest;
 mod schedule;
 mod segment;
 mod sight;
@@ -64,9 +65,9 @@ pub enum WatchChange {
 pub struct Catalog {
     env: Env,
     root: Root,
-    pods: BTreeMap<u64, Pod>,
+    pods: BTreeMap<u64, Box<Pod>>,
     pod_ids: HashMap<OsString, u64>,
-    containers: BTreeMap<u64, Container>,
+    containers: BTreeMap<u64, Box<Container>>,
     schedule: Schedule,
     rescan: Rescan,
     lacking_ids: HashSet<u64>,
@@ -165,6 +166,9 @@ impl Catalog {
                 }
             };
             left = left.saturating_sub(done);
+        }
+        for feed in &self.env.feeds {
+            feed.ring();
         }
         self.schedule.next().max(now)
     }

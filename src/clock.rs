@@ -25,6 +25,12 @@ impl Time {
         self.0 / 1_000_000
     }
 
+    /// The last multiple of `beat` that is not later; itself if `beat` is nothing.
+    pub fn floor(self, beat: Duration) -> Time {
+        let beat = u64::try_from(beat.as_nanos()).unwrap_or(u64::MAX);
+        Time(self.0 - self.0.checked_rem(beat).unwrap_or(0))
+    }
+
     /// How long ago `earlier` was; zero if it lies ahead.
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

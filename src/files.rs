@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Advice, OFlags, SeekFrom};
+use rustix::fs::{Advice, FileType, OFlags, SeekFrom, Stat};
 
 /// What a path or a descriptor leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,9 @@ pub struct Meta {
     pub links: u64,
     /// Last change of content (of a directory: of its entries), wall clock nanoseconds.
     pub modified_ns: i64,
+    /// Last change of anything about it, its names and their number included, wall clock nanoseconds. As coarse as
+    /// the kernel's clock: two changes within one tick (up to 10 ms) may have the same.
+    pub changed_ns: i64,
     /// What it is.
     pub kind: Kind,
 }
@@ -89,17 +92,26 @@ fn kind_of(kind: std::fs::FileType) -> Kind {
     }
 }
 
-fn meta_of(meta: &std::fs::Metadata) -> Meta {
+/// stat(2) in place of the standard library's statx(2): half of its price, and it is what an idle node does most.
+fn meta_of(stat: &Stat) -> Meta {
+    let nanoseconds = |seconds: i64, rest: i64| {
+        let whole = seconds.saturating_mul(1_000_000_000);
+        whole.saturating_add(rest)
+    };
+    // The widths and signs of these fields differ between architectures.
     Meta {
-        device: meta.dev(),
-        inode: meta.ino(),
-        len_bytes: meta.len(),
-        links: meta.nlink(),
-        modified_ns: meta
-            .mtime()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(meta.mtime_nsec()),
-        kind: kind_of(meta.file_type()),
+        device: stat.st_dev as u64,
+        inode: stat.st_ino as u64,
+        len_bytes: u64::try_from(stat.st_size).unwrap_or(0),
+        links: stat.st_nlink as u64,
+        modified_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        changed_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        kind: match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink,
+            _ => Kind::Other,
+        },
     }
 }
 
@@ -117,7 +129,7 @@ impl Files for NodeFiles {
     }
 
     fn stat(&self, path: &Path) -> io::Result<Meta> {
-        std::fs::symlink_metadata(path).map(|meta| meta_of(&meta))
+        Ok(meta_of(&rustix::fs::lstat(path)?))
     }
 
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
@@ -151,7 +163,7 @@ impl FileHandle for File {
     }
 
     fn meta(&self) -> io::Result<Meta> {
-        self.metadata().map(|meta| meta_of(&meta))
+        Ok(meta_of(&rustix::fs::fstat(self)?))
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Time;
-use crate::files::{FileHandle, Files};
+use crate::files::{FileHandle, Files, Meta};
 use crate::record::ChainMeta;
 
 /// Hash of a segment's decompressed content up to and including the first LF, or of its first 1,024 bytes,
@@ -202,6 +202,15 @@ impl Segment {
         })
     }
 
+    /// How its file is now: of the descriptor that the catalog holds, or of what is at its path.
+    pub fn meta(&self, files: &dyn Files) -> io::Result<Meta> {
+        let source = self.source.load();
+        match &source.handle {
+            Some(handle) => handle.meta(),
+            None => files.stat(&source.path),
+        }
+    }
+
     /// Notes how far a sink has read.
     pub fn pass(&self, sink: usize, offset: u64) {
         if let Some(passed) = self.passed.get(sink) {
@@ -370,6 +379,11 @@ impl Chain {
     /// replaced or truncated.
     pub fn request_look(&self) {
         self.recheck.store(true, Ordering::Release);
+    }
+
+    /// Whether a look has been asked for.
+    pub fn wants_look(&self) -> bool {
+        self.recheck.load(Ordering::Acquire)
     }
 
     /// Takes the request, if there is one (catalog only).

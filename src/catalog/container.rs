@@ -15,8 +15,9 @@ use super::env::Env;
 use super::feed::Feed;
 use super::freshness::{Freshness, TICK};
 use super::path::{self, LogName, PodName};
+use super::rest::Rest;
 use super::sight::{How, sight};
-use super::tracked::{Docker, Tracked};
+use super::tracked::{Docker, Growth, Tracked};
 use crate::clock::Time;
 use crate::files::Kind;
 use crate::record::{ChainKey, ChainMeta};
@@ -32,7 +33,7 @@ pub struct Container {
     /// Its name.
     pub name: String,
     /// Its chains by restart count.
-    pub chains: BTreeMap<u32, Tracked>,
+    pub chains: BTreeMap<u32, Box<Tracked>>,
     /// Since when scans of its parents that succeeded have lacked it.
     pub missing_since: Option<Time>,
     /// When its names were last known to be complete: listed, or unchanged since they were.
@@ -47,6 +48,10 @@ pub struct Container {
     /// When that last found something new.
     grown_at: Option<Time>,
     refused: usize,
+    /// Bytes that its logs grew by since its names were last checked.
+    unchecked_bytes: u64,
+    /// How its files are while nothing is due.
+    rest: Option<Rest>,
 }
 
 /// What a look came to.
@@ -72,10 +77,16 @@ impl Container {
     /// ... or less, so that it is introduced within this long of its first line.
     const INTRODUCE_WITHIN: Duration = Duration::from_millis(900);
     /// How often the names in a quiet directory are checked, if there are links that show new restarts.
-    const QUIET_CHECK_INTERVAL: Duration = Duration::from_millis(2_400);
+    const QUIET_CHECK_INTERVAL: Duration = Duration::from_secs(5);
     /// A log that has grown within this long is looked at twice as often as one that has not, at least: what writes a
     /// line a second is to be read before its line is old.
     const RECENT: Duration = Duration::from_secs(5);
+    /// How often the names in a directory with a log that grows are checked ...
+    const BUSY_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+    /// ... or after this many bytes: a fraction of the least length at which logs are rotated.
+    const UNCHECKED_BYTES_MAX: u64 = 64 * 1024;
+    /// Looks are due at multiples of at most this, so that many are served by one wake-up.
+    const BEAT_MAX: Duration = Duration::from_millis(50);
     /// A directory that cannot be read is tried again after at most this long.
     const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -102,33 +113,113 @@ impl Container {
             measured_at: looked_at,
             grown_at: None,
             refused: 0,
+            unchecked_bytes: 0,
+            rest: None,
         }
     }
 
     /// Looks at it. Returns what came of it and when to look again.
     pub fn look(&mut self, env: &mut Env, now: Time, force: bool) -> (Looked, Time) {
+        if !force && self.is_resting(env, now) {
+            return (Looked::Good, self.next_look(env, now, false, Looked::Good));
+        }
         let mut asked = false;
-        let mut active = false;
-        let mut growths = Vec::new();
         let measured_before = std::mem::replace(&mut self.measured_at, now);
+        let mut growths = Vec::with_capacity(1);
         for (restart, tracked) in &mut self.chains {
             asked |= tracked.chain.take_look_request();
             let growth = tracked.measure(env, now);
             asked |= growth.suspicious;
+            self.unchecked_bytes += growth.bytes;
             growths.push((*restart, growth));
         }
-        let moving = growths
-            .iter()
-            .any(|(_, growth)| growth.grown || growth.needs_directory());
-        if !(force || asked || moving || self.retry) && self.may_wait(env, now) {
-            self.settle_chains(env, now);
-            return (Looked::Good, self.next_look(env, now, false, Looked::Good));
-        }
-        if moving || asked {
+        let by_path = growths.iter().any(|(_, growth)| growth.needs_directory());
+        let grown = growths.iter().any(|(_, growth)| growth.grown);
+        if asked || by_path || grown {
             for tracked in self.chains.values() {
                 tracked.chain.set_unseen_since(measured_before);
             }
         }
+        let looked = if !(force || asked || by_path || self.retry) && self.may_wait(env, now, grown)
+        {
+            Looked::Good
+        } else {
+            self.check_names(env, now, (force, asked), &mut growths)
+        };
+        let mut active = false;
+        for (restart, growth) in &growths {
+            if let Some(tracked) = self.chains.get(restart).filter(|_| growth.grown) {
+                active = true;
+                tracked.changed(env);
+            }
+        }
+        self.settle_chains(env, now);
+        let next = self.next_look(env, now, active, looked);
+        self.find_rest(env, now, active || asked, looked);
+        (looked, next)
+    }
+
+    /// Whether nothing is due and nothing has happened since a look that found so.
+    fn is_resting(&mut self, env: &Env, now: Time) -> bool {
+        let Some(rest) = &self.rest else { return false };
+        let shown_by_links = rest.ids_known && env.links.present() && !self.chains.is_empty();
+        let awake = self.missing_since.is_some()
+            || self
+                .chains
+                .values()
+                .any(|tracked| tracked.chain.wants_look())
+            || !rest.lasts(env.files.as_ref());
+        if awake {
+            return false;
+        }
+        self.measured_at = now;
+        let recent = |at: Time| now.since(at) < Container::QUIET_CHECK_INTERVAL;
+        if !(shown_by_links && self.checked_at.is_some_and(recent)) {
+            if !self.names_are_unchanged(env) {
+                return false;
+            }
+            (self.checked_at, self.looked_at) = (Some(now), now);
+        }
+        true
+    }
+
+    /// Whether the names are those of the last listing.
+    fn names_are_unchanged(&self, env: &Env) -> bool {
+        let unchanged = |path: &Path, fresh: &Freshness| {
+            let meta = env.files.stat(path);
+            meta.is_ok_and(|meta| fresh.is_unchanged(&meta))
+        };
+        let dockers = self
+            .chains
+            .values()
+            .filter_map(|tracked| tracked.docker.as_ref());
+        unchanged(&self.path, &self.fresh)
+            && dockers
+                .into_iter()
+                .all(|docker| unchanged(&docker.directory, &docker.fresh))
+    }
+
+    /// Finds out whether nothing is due, if this look has checked the names and nothing is going on.
+    fn find_rest(&mut self, env: &Env, now: Time, busy: bool, looked: Looked) {
+        let before = self.rest.take();
+        let quiet = !busy && self.interval >= Duration::from_millis(env.logs.poll_idle_ms);
+        let checked = self.checked_at == Some(now) && self.is_settled();
+        if quiet && checked && looked == Looked::Good && !self.retry && self.missing_since.is_none()
+        {
+            let chains = self.chains.values().map(Box::as_ref);
+            self.rest = Rest::of(chains, before, env, now);
+        }
+    }
+
+    /// Compares the names with what is known, if they may have changed. `growths` is what was measured before that.
+    fn check_names(
+        &mut self,
+        env: &mut Env,
+        now: Time,
+        (force, asked): (bool, bool),
+        growths: &mut [(u32, Growth)],
+    ) -> Looked {
+        self.unchecked_bytes = 0;
         let looked = match self.needs_listing(env, now, force || asked || self.retry) {
             Ok(true) => self.list(env, now, asked),
             Ok(false) => {
@@ -136,7 +227,7 @@ impl Container {
                 if settled {
                     self.checked_at = Some(now);
                 }
-                for (restart, growth) in &mut growths {
+                for (restart, growth) in growths {
                     if let Some(tracked) = self.chains.get_mut(restart).filter(|_| settled) {
                         tracked.apply_by_path(env, growth, now);
                         if growth.suspicious {
@@ -148,24 +239,27 @@ impl Container {
             }
             Err(looked) => looked,
         };
-        for (restart, growth) in &growths {
-            if let Some(tracked) = self.chains.get(restart).filter(|_| growth.grown) {
-                active = true;
-                tracked.changed(env);
-            }
-        }
-        self.settle_chains(env, now);
         self.looked_at = now;
-        (looked, self.next_look(env, now, active, looked))
+        looked
     }
 
-    /// Whether the names of a quiet directory need not be checked this time. A new restart shows in the container
-    /// links as well; without a link of its own every look checks.
-    fn may_wait(&self, env: &Env, now: Time) -> bool {
+    /// Whether the names need not be checked this time. In a quiet directory a new restart shows in the container links
+    /// as well; without a link of its own every look checks. In a busy one the live file goes on being the live file
+    /// for as long as little is written: no log is rotated for that.
+    fn may_wait(&self, env: &Env, now: Time, grown: bool) -> bool {
+        let interval = if grown {
+            Container::BUSY_CHECK_INTERVAL
+        } else {
+            Container::QUIET_CHECK_INTERVAL
+        };
         let idle = self.interval >= Duration::from_millis(env.logs.poll_idle_ms);
-        let recent = |at: Time| now.since(at) < Container::QUIET_CHECK_INTERVAL;
-        idle && self.shown_by_links(env)
-            && self.checked_at.is_some_and(recent)
+        let fits = match grown {
+            true => self.unchecked_bytes < Container::UNCHECKED_BYTES_MAX,
+            // A directory found at rest has to be found so twice.
+            false => idle && self.shown_by_links(env) && self.rest.is_none(),
+        };
+        let recent = |at: Time| now.since(at) < interval;
+        fits && self.checked_at.is_some_and(recent)
             && self.is_settled()
             && self.missing_since.is_none()
             && self.chains.values().all(|tracked| tracked.published)
@@ -177,7 +271,7 @@ impl Container {
     }
 
     fn is_settled(&self) -> bool {
-        let docker = |tracked: &Tracked| {
+        let docker = |tracked: &Box<Tracked>| {
             tracked
                 .docker
                 .as_ref()
@@ -306,7 +400,7 @@ impl Container {
                 return (0, true);
             }
             let tracked = self.track(env, now, restart, docker_now.clone());
-            self.chains.insert(restart, tracked);
+            self.chains.insert(restart, Box::new(tracked));
         }
         let Some(tracked) = self.chains.get_mut(&restart) else {
             return (0, true);
@@ -417,7 +511,8 @@ impl Container {
         } else {
             (self.interval * 2).min(longest)
         };
-        let mut next = now + self.interval;
+        let beat = (self.interval / 2).min(Container::BEAT_MAX);
+        let mut next = (now + self.interval).floor(beat);
         if looked == Looked::Good && !self.retry && !self.is_settled() {
             next = next.min(now + TICK.max(shortest / 2));
         }
@@ -437,6 +532,7 @@ impl Container {
     /// Looks again soon, as if something had grown.
     pub fn stir(&mut self) {
         self.interval = Duration::ZERO;
+        self.rest = None;
     }
 }
 

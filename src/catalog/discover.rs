@@ -21,8 +21,10 @@ use crate::files::{Entry, Kind};
 
 /// How often a directory is looked at that is not watched.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// How often one is looked at that is.
+/// How often the root is looked at while it is watched.
 const WATCHED_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a watched pod directory is looked at beside the rescan, which usually is sooner.
+const WATCHED_POD_INTERVAL: Duration = Duration::from_secs(15);
 /// A missing child makes its parent be looked at, but not more often than this.
 const MISSING_INTERVAL: Duration = Duration::from_millis(100);
 /// Watches that failed are tried again, this many in each rescan.
@@ -77,10 +79,11 @@ pub(super) struct Pod {
     refused: usize,
 }
 
-fn interval(watched: bool, fresh: &Freshness) -> Duration {
+/// When to look at a directory again that could be read; `most` while a watch would tell.
+fn interval(watched: bool, fresh: &Freshness, most: Duration) -> Duration {
     match (fresh.settled(), watched) {
         (false, _) => TICK + Duration::from_millis(5),
-        (true, true) => WATCHED_INTERVAL,
+        (true, true) => most,
         (true, false) => POLL_INTERVAL,
     }
 }
@@ -89,7 +92,7 @@ impl Catalog {
     pub(super) fn run_root(&mut self, now: Time) -> usize {
         let good = self.look_at_root(now, false);
         let mut wait = if good {
-            interval(self.root.watched, &self.root.fresh)
+            interval(self.root.watched, &self.root.fresh, WATCHED_INTERVAL)
         } else {
             POLL_INTERVAL
         };
@@ -221,7 +224,7 @@ impl Catalog {
             looked_at: self.root.looked_at,
             refused: 0,
         };
-        self.pods.insert(id, pod);
+        self.pods.insert(id, Box::new(pod));
         self.pod_ids.insert(name, id);
         self.schedule.set(Task::Pod(id), now);
         id
@@ -308,7 +311,7 @@ impl Catalog {
                 pod.checked_at = Some(now);
             }
             let wait = match (good, pod.missing) {
-                (true, false) => interval(pod.watched, &pod.fresh),
+                (true, false) => interval(pod.watched, &pod.fresh, WATCHED_POD_INTERVAL),
                 _ => WATCHED_INTERVAL,
             };
             self.schedule.set(Task::Pod(id), now + wait);
@@ -361,7 +364,7 @@ impl Catalog {
                 let path = pod.path.join(&name);
                 let pod_name = Arc::clone(&pod.name);
                 let container = Container::new(id, path, pod_name, name, pod.looked_at);
-                self.containers.insert(next_id, container);
+                self.containers.insert(next_id, Box::new(container));
                 self.schedule.set(Task::Container(next_id), now);
                 pod.containers.insert(entry.name, next_id);
                 next_id

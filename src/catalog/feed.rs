@@ -5,7 +5,7 @@
 //! restarts of the agent too. A chain that none remembers goes to the one with the least to do.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::chain::Chain;
@@ -37,6 +37,8 @@ pub struct Feed {
     queue: Mutex<Vec<Event>>,
     waker: Waker,
     pushed: AtomicU64,
+    /// Something was pushed since the worker was last woken.
+    rings: AtomicBool,
 }
 
 /// One worker's share of a sink's chains.
@@ -68,6 +70,7 @@ impl Feed {
             queue: Mutex::default(),
             waker,
             pushed: AtomicU64::new(0),
+            rings: AtomicBool::new(false),
         }
     }
 
@@ -149,7 +152,15 @@ impl Feed {
             .unwrap_or_else(PoisonError::into_inner)
             .push(event);
         self.pushed.fetch_add(1, Ordering::Release);
-        self.waker.wake();
+        self.rings.store(true, Ordering::Release);
+    }
+
+    /// Wakes the worker, if something was pushed since this was last called. The catalog calls it once at the end of a
+    /// step: a hundred logs that grew cost one wake-up.
+    pub fn ring(&self) {
+        if self.rings.swap(false, Ordering::AcqRel) {
+            self.waker.wake();
+        }
     }
 
     /// Moves all waiting events into `events`, oldest first.

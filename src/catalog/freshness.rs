@@ -59,6 +59,11 @@ impl Freshness {
         self.settled
     }
 
+    /// Whether it was settled and nothing has changed since.
+    pub fn is_unchanged(&self, meta: &Meta) -> bool {
+        self.settled && self.seen.is_some_and(|(known, _)| known == stamp(meta))
+    }
+
     /// Forgets everything: the next stat asks for a listing.
     pub fn reset(&mut self) {
         *self = Freshness::default();
@@ -77,6 +82,7 @@ mod tests {
             len_bytes: 0,
             links: 2,
             modified_ns,
+            changed_ns: modified_ns,
             kind: Kind::Directory,
         }
     }

@@ -55,6 +55,8 @@ pub struct Tracked {
 pub struct Growth {
     /// Something grew.
     pub grown: bool,
+    /// By this much.
+    pub bytes: u64,
     /// Something changed that only a listing can explain.
     pub suspicious: bool,
     /// Lengths found by path: they hold only if the directory has not changed meanwhile.
@@ -127,6 +129,7 @@ impl Tracked {
                     }
                 }
                 Ok(meta) => {
+                    growth.bytes += meta.len_bytes.saturating_sub(known.raw_len);
                     growth.grown |= note(&self.chain, known, &meta, now);
                     if known.segment.identity().is_none() {
                         let head = Head::read(handle.as_ref(), known.gzip, meta.len_bytes);
@@ -284,6 +287,8 @@ impl Tracked {
         };
         let at = place(&self.segments, &sighting.name, known.stamp_ns);
         update(env, &self.chain, &mut known, group, now);
+        // Most chains have one segment for ever.
+        self.segments.reserve_exact(1);
         self.segments.insert(at, known);
     }
 

@@ -1,6 +1,6 @@
 //! The file format: JSON lines between a header and a checked footer.
 
-use std::fmt::Write;
+use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -42,30 +42,47 @@ pub enum DecodeError {
     },
 }
 
-/// The bytes of a checkpoint.
-pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Error> {
-    let mut out = Vec::with_capacity(512 * (checkpoint.chains.len() + 1));
+/// Writes a checkpoint, chain by chain: all of it at once would be as much memory as all that it is made of.
+pub fn encode(checkpoint: &Checkpoint, out: impl Write) -> io::Result<()> {
+    let mut out = Summed {
+        out,
+        crc: crc32fast::Hasher::new(),
+    };
     let header = Header {
         longshore_checkpoint: VERSION,
         folded: checkpoint.folded,
     };
     serde_json::to_writer(&mut out, &header)?;
-    out.push(b'\n');
+    out.write_all(b"\n")?;
     for chain in &checkpoint.chains {
         serde_json::to_writer(&mut out, chain)?;
-        out.push(b'\n');
+        out.write_all(b"\n")?;
     }
-    let mut crc32 = String::new();
-    let _infallible: std::fmt::Result = write!(crc32, "{:08x}", crc32fast::hash(&out));
-    serde_json::to_writer(
-        &mut out,
-        &Footer {
-            chains: checkpoint.chains.len(),
-            crc32,
-        },
-    )?;
-    out.push(b'\n');
-    Ok(out)
+    let footer = Footer {
+        chains: checkpoint.chains.len(),
+        crc32: format!("{:08x}", out.crc.finalize()),
+    };
+    serde_json::to_writer(&mut out.out, &footer)?;
+    out.out.write_all(b"\n")?;
+    out.out.flush()
+}
+
+/// Sums up what passes.
+struct Summed<W> {
+    out: W,
+    crc: crc32fast::Hasher,
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.crc.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// The checkpoint in the bytes.

@@ -1,7 +1,7 @@
 //! Checkpoints on disk, written by a thread of their own so that a slow disk never holds up a worker.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -65,6 +65,8 @@ pub struct Loaded {
 
 const PREFIX: &str = "checkpoint-";
 const SUFFIX: &str = ".jsonl";
+/// What is written at once.
+const WRITE_BYTES: usize = 32 * 1024;
 
 impl FileStore {
     /// A store for one worker of a sink. Files of another number of workers are removed once this worker has written.
@@ -151,12 +153,11 @@ fn count(result: &io::Result<()>, counters: &mut Counters) {
 
 /// Writes beside, syncs, keeps the old one as `.previous`, renames, syncs the directory.
 fn write(directory: &Path, name: &str, checkpoint: &Checkpoint) -> io::Result<()> {
-    let bytes = encode(checkpoint)?;
     let path = directory.join(name);
     let beside = directory.join(format!("{name}.tmp"));
     let previous = directory.join(format!("{name}.previous"));
-    let mut file = File::create(&beside)?;
-    file.write_all(&bytes)?;
+    let file = File::create(&beside)?;
+    encode(checkpoint, BufWriter::with_capacity(WRITE_BYTES, &file))?;
     file.sync_all()?;
     match fs::rename(&path, &previous) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

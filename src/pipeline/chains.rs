@@ -253,6 +253,7 @@ impl ChainState {
         let known = chain.segments();
         let mut new = Vec::new();
         let mut states = std::mem::take(&mut self.segments);
+        self.segments.reserve_exact(known.len());
         for segment in known.iter() {
             let at = states.iter().position(|state| {
                 state

@@ -16,6 +16,7 @@ fn meta(inode: u64, len_bytes: u64) -> Meta {
         len_bytes,
         links: 1,
         modified_ns: 7,
+        changed_ns: 7,
         kind: Kind::File,
     }
 }

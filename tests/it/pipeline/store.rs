@@ -68,7 +68,8 @@ impl Disk {
         if state.failing {
             return false;
         }
-        let bytes = encode(checkpoint).unwrap();
+        let mut bytes = Vec::new();
+        encode(checkpoint, &mut bytes).unwrap();
         assert_eq!(
             &decode(&bytes).unwrap(),
             checkpoint,

@@ -32,6 +32,7 @@ struct Node {
     links: u64,
     opens: u64,
     modified_ns: i64,
+    changed_ns: i64,
     body: Body,
     read_fault: Option<i32>,
 }
@@ -94,6 +95,7 @@ impl State {
             links: 1,
             opens: 0,
             modified_ns: now_ns,
+            changed_ns: now_ns,
             body,
             read_fault: None,
         };
@@ -167,6 +169,7 @@ impl State {
             },
             links: node.links,
             modified_ns: node.modified_ns,
+            changed_ns: node.changed_ns,
             kind: kind(&node.body),
         }
     }
@@ -217,7 +220,14 @@ impl SimFiles {
 
     fn touch(&self, state: &mut State, key: Key) {
         let now = self.now_ns(state.tick_ms);
-        state.nodes.get_mut(&key).unwrap().modified_ns = now;
+        let node = state.nodes.get_mut(&key).unwrap();
+        (node.modified_ns, node.changed_ns) = (now, now);
+    }
+
+    /// A name was given or taken.
+    fn relink(&self, state: &mut State, key: Key) {
+        let now = self.now_ns(state.tick_ms);
+        state.nodes.get_mut(&key).unwrap().changed_ns = now;
     }
 
     /// Makes a directory and those above it.
@@ -318,8 +328,10 @@ impl SimFiles {
         let before = state.entries(target).unwrap().insert(name, key);
         if let Some(before) = before {
             state.nodes.get_mut(&before).unwrap().links -= 1;
+            self.relink(&mut state, before);
             state.release(before);
         }
+        self.relink(&mut state, key);
         self.touch(&mut state, source);
         self.touch(&mut state, target);
     }
@@ -335,6 +347,7 @@ impl SimFiles {
             .remove(path.file_name().unwrap());
         let key = key.expect("there is something to unlink");
         state.nodes.get_mut(&key).unwrap().links -= 1;
+        self.relink(&mut state, key);
         state.release(key);
         self.touch(&mut state, parent);
     }
