@@ -11,6 +11,7 @@ mod adopt;
 pub mod chain;
 mod container;
 mod discover;
+mod docker;
 mod ends;
 mod env;
 pub mod feed;
@@ -212,6 +213,11 @@ impl Catalog {
             return true;
         };
         let (looked, next) = container.look(&mut self.env, now, force);
+        let next = next.max(now + Duration::from_millis(1));
+        if looked == Looked::Resting {
+            self.schedule.set(Task::Container(id), next);
+            return true;
+        }
         let pod_id = container.pod_id;
         let lacks_id = container.lacks_id();
         if container.missing_since.is_some() && container.chains.is_empty() {
@@ -229,10 +235,7 @@ impl Catalog {
         } else if self.lacking_ids.insert(id) {
             self.schedule.hasten(Task::Links, now);
         }
-        self.schedule.set(
-            Task::Container(id),
-            next.max(now + Duration::from_millis(1)),
-        );
+        self.schedule.set(Task::Container(id), next);
         looked != Looked::Failed
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Time;
-use crate::files::{FileHandle, Files, Meta};
+use crate::files::{FileHandle, Files};
 use crate::record::ChainMeta;
 
 /// Hash of a segment's decompressed content up to and including the first LF, or of its first 1,024 bytes,
@@ -200,15 +200,6 @@ impl Segment {
                 verified: false,
             },
         })
-    }
-
-    /// How its file is now: of the descriptor that the catalog holds, or of what is at its path.
-    pub fn meta(&self, files: &dyn Files) -> io::Result<Meta> {
-        let source = self.source.load();
-        match &source.handle {
-            Some(handle) => handle.meta(),
-            None => files.stat(&source.path),
-        }
     }
 
     /// Notes how far a sink has read.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chain::Chain;
+use super::docker::{Docker, Target, list_docker, resolve};
 use super::ends::Place;
 use super::env::Env;
 use super::feed::Feed;
@@ -17,7 +18,7 @@ use super::freshness::{Freshness, TICK};
 use super::path::{self, LogName, PodName};
 use super::rest::Rest;
 use super::sight::{How, sight};
-use super::tracked::{Docker, Growth, Tracked};
+use super::tracked::{Growth, Tracked};
 use crate::clock::Time;
 use crate::files::Kind;
 use crate::record::{ChainKey, ChainMeta};
@@ -57,6 +58,8 @@ pub struct Container {
 /// What a look came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Looked {
+    /// Nothing has changed since a look that was good, and nothing is due.
+    Resting,
     /// The directory is as it was, or has been listed.
     Good,
     /// It is not there: its parent should be looked at.
@@ -70,7 +73,7 @@ type Names = BTreeMap<u32, (Option<Docker>, Vec<(LogName, PathBuf)>)>;
 
 impl Container {
     /// More names in one directory are not looked at.
-    const NAMES_MAX: usize = 1_024;
+    pub const NAMES_MAX: usize = 1_024;
     /// A chain is introduced without its container id after this long. The link is made only after the runtime has
     /// answered that the container runs, which on a busy node is hundreds of milliseconds after its first line ...
     const ID_WAIT_MAX: Duration = Duration::from_millis(700);
@@ -121,7 +124,8 @@ impl Container {
     /// Looks at it. Returns what came of it and when to look again.
     pub fn look(&mut self, env: &mut Env, now: Time, force: bool) -> (Looked, Time) {
         if !force && self.is_resting(env, now) {
-            return (Looked::Good, self.next_look(env, now, false, Looked::Good));
+            let idle = Duration::from_millis(env.logs.poll_idle_ms);
+            return (Looked::Resting, (now + idle).floor(Container::beat(idle)));
         }
         let mut asked = false;
         let measured_before = std::mem::replace(&mut self.measured_at, now);
@@ -162,17 +166,11 @@ impl Container {
     /// Whether nothing is due and nothing has happened since a look that found so.
     fn is_resting(&mut self, env: &Env, now: Time) -> bool {
         let Some(rest) = &self.rest else { return false };
-        let shown_by_links = rest.ids_known && env.links.present() && !self.chains.is_empty();
-        let awake = self.missing_since.is_some()
-            || self
-                .chains
-                .values()
-                .any(|tracked| tracked.chain.wants_look())
-            || !rest.lasts(env.files.as_ref());
-        if awake {
+        if self.missing_since.is_some() || !rest.lasts(env.files.as_ref()) {
             return false;
         }
         self.measured_at = now;
+        let shown_by_links = rest.shows_in_links(env);
         let recent = |at: Time| now.since(at) < Container::QUIET_CHECK_INTERVAL;
         if !(shown_by_links && self.checked_at.is_some_and(recent)) {
             if !self.names_are_unchanged(env) {
@@ -503,7 +501,7 @@ impl Container {
         let idle = Duration::from_millis(env.logs.poll_idle_ms);
         let longest = match looked {
             Looked::Good if self.grown_at.is_some_and(recent) => (idle / 2).max(shortest),
-            Looked::Good => idle.max(shortest),
+            Looked::Resting | Looked::Good => idle.max(shortest),
             Looked::Missing | Looked::Failed => Container::RETRY_MAX,
         };
         self.interval = if active || self.interval.is_zero() {
@@ -511,8 +509,7 @@ impl Container {
         } else {
             (self.interval * 2).min(longest)
         };
-        let beat = (self.interval / 2).min(Container::BEAT_MAX);
-        let mut next = (now + self.interval).floor(beat);
+        let mut next = (now + self.interval).floor(Container::beat(self.interval));
         if looked == Looked::Good && !self.retry && !self.is_settled() {
             next = next.min(now + TICK.max(shortest / 2));
         }
@@ -520,6 +517,11 @@ impl Container {
             next = next.min(tracked.publish_by);
         }
         next
+    }
+
+    /// What dues are multiples of.
+    fn beat(interval: Duration) -> Duration {
+        (interval / 2).min(Container::BEAT_MAX)
     }
 
     /// Whether a chain's container id is not known yet.
@@ -534,75 +536,6 @@ impl Container {
         self.interval = Duration::ZERO;
         self.rest = None;
     }
-}
-
-/// Where a live name that is a link leads to.
-enum Target {
-    /// To docker's log.
-    Docker(Docker),
-    /// To nothing, at the moment; where docker would put its log, or `None`.
-    Missing(Option<Docker>),
-    /// To something that must not be read.
-    Refused,
-}
-
-/// Follows a live name that is a link, if it leads to where docker keeps its logs and nowhere else: within two hops
-/// to a regular file `<id>/<id>-json.log`.
-fn resolve(env: &mut Env, link: &Path) -> io::Result<Target> {
-    const HOPS_MAX: usize = 2;
-    let mut at = link.to_owned();
-    for _ in 0..HOPS_MAX {
-        let target = env.files.read_link(&at)?;
-        at = at.parent().unwrap_or(Path::new("/")).join(target);
-        let meta = match env.files.stat(&at) {
-            Ok(meta) => meta,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Target::Missing(docker_of(&at)));
-            }
-            Err(error) => {
-                env.open_failed(&at, &error);
-                return Err(error);
-            }
-        };
-        match meta.kind {
-            Kind::Symlink => {}
-            Kind::File => return Ok(docker_of(&at).map_or(Target::Refused, Target::Docker)),
-            Kind::Directory | Kind::Other => return Ok(Target::Refused),
-        }
-    }
-    Ok(Target::Refused)
-}
-
-fn docker_of(live: &Path) -> Option<Docker> {
-    let (id, directory) = path::docker_id(live).zip(live.parent())?;
-    Some(Docker {
-        id: id.to_owned(),
-        directory: directory.to_owned(),
-        fresh: Freshness::default(),
-    })
-}
-
-type Listed = (Vec<(LogName, PathBuf)>, bool);
-
-fn list_docker(env: &Env, docker: &mut Docker, now: Time) -> io::Result<Listed> {
-    let mut names = Vec::new();
-    let before = env.files.stat(&docker.directory)?;
-    docker.fresh.needs_listing(&before, now, env.clock.now());
-    for entry in env
-        .files
-        .list(&docker.directory)?
-        .into_iter()
-        .take(Container::NAMES_MAX)
-    {
-        if let Some(name) = path::docker_log_name(&entry.name, &docker.id)
-            && entry.kind == Kind::File
-        {
-            names.push((name, docker.directory.join(&entry.name)));
-        }
-    }
-    let after = env.files.stat(&docker.directory)?;
-    let settled = docker.fresh.listed(&after, now, env.clock.now());
-    Ok((names, settled))
 }
 
 /// Completes the metadata, and tells the workers of a chain when it is complete or has waited long enough.

@@ -8,35 +8,57 @@
 //! rest is proven by two equal stats at least [`TICK`] apart, with the directory unchanged between them; any change
 //! after the second one has a later stamp.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use super::chain::Segment;
+use super::chain::{Chain, Segment};
 use super::env::Env;
 use super::freshness::TICK;
 use super::segment::Known;
 use super::tracked::Tracked;
 use crate::clock::Time;
-use crate::files::{Files, Meta};
+use crate::files::{FileHandle, Files, Meta};
 
-/// A directory's files as they are when nothing is due.
-#[derive(Debug)]
+/// A directory's chains and files as they are when nothing is due.
 pub struct Rest {
+    chains: Box<[Arc<Chain>]>,
     files: Box<[Still]>,
     since: Time,
     proven: bool,
-    /// Whether every chain has its container id, so that the next one will show in the links.
-    pub ids_known: bool,
+    ids_known: bool,
 }
 
 /// A file that may grow, and how it was.
-#[derive(Debug)]
 struct Still {
     segment: Arc<Segment>,
+    /// Its descriptor, for as long as anybody has it.
+    handle: Option<Weak<dyn FileHandle>>,
     stamp: Stamp,
 }
 
+impl Still {
+    fn of(segment: &Arc<Segment>, files: &dyn Files) -> Option<Still> {
+        let source = segment.source();
+        let mut still = Still {
+            segment: Arc::clone(segment),
+            handle: source.handle.as_ref().map(Arc::downgrade),
+            stamp: Stamp::default(),
+        };
+        still.stamp = still.look(files)?;
+        Some(still)
+    }
+
+    /// One system call: by the descriptor if there is one, else by the path.
+    fn look(&self, files: &dyn Files) -> Option<Stamp> {
+        let meta = match self.handle.as_ref().and_then(Weak::upgrade) {
+            Some(handle) => handle.meta(),
+            None => files.stat(&self.segment.source().path),
+        };
+        meta.ok().map(|meta| Stamp::of(&meta))
+    }
+}
+
 /// What does not stay the same when anything about a file changes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Stamp {
     device: u64,
     inode: u64,
@@ -53,12 +75,6 @@ impl Stamp {
             changed_ns: meta.changed_ns,
         }
     }
-
-    /// One system call: by the descriptor if the catalog holds one, else by the path.
-    fn take(segment: &Segment, files: &dyn Files) -> Option<Stamp> {
-        let meta = segment.meta(files).ok()?;
-        Some(Stamp::of(&meta))
-    }
 }
 
 impl Rest {
@@ -71,23 +87,24 @@ impl Rest {
         now: Time,
     ) -> Option<Rest> {
         let mut files = Vec::with_capacity(1);
+        let mut own = Vec::with_capacity(1);
         let mut ids_known = true;
         for (age, tracked) in chains.rev().enumerate() {
             if !tracked.published || tracked.absent_since.is_some() {
                 return None;
             }
+            own.push(Arc::clone(&tracked.chain));
             ids_known &= !tracked.chain.meta().container_id.is_empty();
             for known in &tracked.segments {
                 match standing(known, tracked.chain.excluded.is_some(), age == 0, env) {
                     Standing::Due => return None,
                     Standing::Over => {}
                     Standing::MayGrow => {
-                        let segment = Arc::clone(&known.segment);
-                        let stamp = Stamp::take(&segment, env.files.as_ref())?;
-                        if stamp.len_bytes != known.raw_len {
+                        let still = Still::of(&known.segment, env.files.as_ref())?;
+                        if still.stamp.len_bytes != known.raw_len {
                             return None;
                         }
-                        files.push(Still { segment, stamp });
+                        files.push(still);
                     }
                 }
             }
@@ -95,6 +112,7 @@ impl Rest {
         let same = before.filter(|before| before.is_like(&files));
         let since = same.as_ref().map_or(now, |before| before.since);
         Some(Rest {
+            chains: own.into_boxed_slice(),
             files: files.into_boxed_slice(),
             since,
             proven: same.is_some() && now.since(since) >= TICK,
@@ -109,11 +127,20 @@ impl Rest {
         self.files.len() == files.len() && self.files.iter().zip(files).all(same)
     }
 
-    /// Whether it is proven and all files are as they were. One system call for each file that may grow.
+    /// Whether it is proven, nobody has asked for a look, and all files are as they were. One system call for each
+    /// file that may grow.
     pub fn lasts(&self, files: &dyn Files) -> bool {
-        let same =
-            |still: &Still| Stamp::take(&still.segment, files).as_ref() == Some(&still.stamp);
-        self.proven && self.files.iter().all(same)
+        self.proven
+            && !self.chains.iter().any(|chain| chain.wants_look())
+            && self
+                .files
+                .iter()
+                .all(|still| still.look(files) == Some(still.stamp))
+    }
+
+    /// Whether another restart would show in the container links: those so far are there.
+    pub fn shows_in_links(&self, env: &Env) -> bool {
+        env.links.present() && self.ids_known && !self.chains.is_empty()
     }
 }
 

@@ -3,14 +3,13 @@
 //! Invariant: what [`Chain`] publishes is never ahead of what was seen, and a segment whose bytes can still be had
 //! under any name or descriptor is not lost.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::adopt::{learn, note, rehold, update, update_links};
 use super::chain::{Chain, Loss, Segment, Source};
+use super::docker::Docker;
 use super::env::Env;
-use super::freshness::Freshness;
 use super::head::{Head, Prefix};
 use super::path::LogName;
 use super::segment::{Content, FileId, Known, Named, Sighting, assign, group, place};
@@ -20,17 +19,6 @@ use crate::files::Meta;
 
 /// How long a gzip may be unreadable and unchanged before it is given up.
 const DAMAGED_WAIT: Duration = Duration::from_secs(5);
-
-/// Where docker keeps a chain's files.
-#[derive(Clone, Debug)]
-pub struct Docker {
-    /// The container id.
-    pub id: String,
-    /// Its directory.
-    pub directory: PathBuf,
-    /// When that was listed.
-    pub fresh: Freshness,
-}
 
 /// A chain and what only the catalog knows of it.
 pub struct Tracked {

@@ -985,6 +985,92 @@ fn scans_are_announced_and_an_idle_catalog_rests() {
     assert!(steps < 100, "{steps} steps in ten idle seconds");
 }
 
+/// A container with a link, and quiet for so long that one call a look is all it takes.
+fn resting() -> Rig {
+    let mut rig = Rig::new();
+    rig.files.mkdir(LINKS);
+    rig.files.symlink(
+        LOG,
+        format!("{LINKS}/web-1_default_main-{}.log", "0f".repeat(32)),
+    );
+    web(&rig);
+    rig.run_ms(30_000);
+    rig
+}
+
+#[test]
+fn a_quiet_container_costs_one_call_a_look() {
+    const SECONDS: u64 = 60;
+    let mut rig = resting();
+    let before = rig.files.calls();
+    rig.run_ms(1_000 * SECONDS);
+    let calls = rig.files.calls() - before;
+    let looks = SECONDS * 1_000 / Logs::default().poll_idle_ms;
+    // The root and its only pod are not watched here: they and the links are looked at twice a second each.
+    let parents = 3 * 2 * SECONDS;
+    // A check of the names every five seconds, the rescans, and what rounding to common moments adds.
+    let others = SECONDS / 5 + 10 * SECONDS / 10 + looks / 8;
+    assert!(
+        calls <= looks + parents + others,
+        "{calls} calls in a minute"
+    );
+}
+
+#[test]
+fn whatever_happens_to_a_quiet_log_is_known_within_a_second() {
+    for delay in (0..900).step_by(70) {
+        let late = |rig: &mut Rig| rig.run_ms(delay);
+        let mut rig = resting();
+        late(&mut rig);
+        rig.files.append(LOG, lines(10..11));
+        rig.run_ms(1_000);
+        assert_eq!(rig.content(WEB), lines(0..11), "growth after {delay} ms");
+
+        let mut rig = resting();
+        late(&mut rig);
+        rig.files.truncate(LOG, 0);
+        rig.run_ms(1_000);
+        assert_eq!(rig.stats.truncations.get(), 1, "truncated after {delay} ms");
+
+        // A renamed file and its successor, which nobody has written to yet.
+        let mut rig = resting();
+        late(&mut rig);
+        rig.files.rename(LOG, rotated(1));
+        rig.files.append(LOG, "");
+        rig.run_ms(1_000);
+        assert_eq!(rig.segments(WEB).len(), 2, "rotated after {delay} ms");
+
+        let mut rig = resting();
+        late(&mut rig);
+        rig.files.unlink(LOG);
+        rig.run_ms(1_000);
+        assert!(rig.chain(WEB).complete());
+        rig.run_ms(45_000);
+        assert!(rig.segments(WEB)[0].finished(), "deleted after {delay} ms");
+
+        // A name that comes beside the live log shows in no file and in no link.
+        let mut rig = resting();
+        late(&mut rig);
+        rig.files.append(format!("{DIR}/1.log"), lines(10..20));
+        rig.run_ms(6_500);
+        assert_eq!(
+            rig.content("uid-1/main/1"),
+            lines(10..20),
+            "new after {delay} ms"
+        );
+    }
+}
+
+#[test]
+fn a_worker_that_asks_is_heard_also_about_a_quiet_log() {
+    let mut rig = resting();
+    let before = rig.files.calls();
+    rig.chain(WEB).request_look();
+    rig.run_ms(1_000);
+    assert!(!rig.chain(WEB).wants_look());
+    assert!(rig.files.calls() > before);
+}
+
 #[test]
 fn hints_make_it_sooner() {
     let mut rig = Rig::new();

@@ -36,6 +36,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Read),
         3 => (0..80_u16).prop_map(Action::Run),
         2 => Just(Action::Run(1_000)),
+        1 => Just(Action::Run(9_000)),
     ]
 }
 
@@ -68,19 +69,23 @@ struct Model {
     rotated: Vec<(String, usize)>,
     numbers: u64,
     held_max: usize,
+    linked: bool,
     got: BTreeMap<u64, (u32, Vec<u8>)>,
 }
 
 const FILES_KEPT: usize = 3;
 
 impl Model {
-    fn new(style: Style, held_max: usize) -> Model {
+    fn new(style: Style, held_max: usize, linked: bool) -> Model {
         let logs = Logs {
             held_files_max: held_max,
             ..Logs::default()
         };
         let rig = Rig::with(logs, None);
         rig.files.mkdir(DIR);
+        if linked {
+            rig.files.mkdir(LINKS);
+        }
         let writer = rig.files.writer(LOG);
         let mut model = Model {
             rig,
@@ -92,10 +97,20 @@ impl Model {
             rotated: Vec::new(),
             numbers: 0,
             held_max,
+            linked,
             got: BTreeMap::new(),
         };
         model.begin();
+        model.link();
         model
+    }
+
+    /// The kubelet's link for the container instance that runs now.
+    fn link(&self) {
+        if self.linked {
+            let link = format!("{LINKS}/web-1_default_main-{:064x}.log", self.restart);
+            self.rig.files.symlink(self.live(), link);
+        }
     }
 
     fn live(&self) -> String {
@@ -149,6 +164,7 @@ impl Model {
                 self.restart += 1;
                 self.rotated.clear();
                 self.begin();
+                self.link();
             }
             Action::Rename | Action::Reopen => {}
             Action::Read => self.read(),
@@ -313,10 +329,11 @@ proptest! {
         actions in prop::collection::vec(action(), 1..60),
         alike in any::<bool>(),
         held_max in prop_oneof![Just(64_usize), Just(0)],
+        linked in any::<bool>(),
     ) {
         // Without a descriptor, a reader cannot tell files apart that begin alike: it has to compare more.
         let style = if alike && held_max > 0 { Style::Alike } else { Style::Stamped };
-        let mut model = Model::new(style, held_max);
+        let mut model = Model::new(style, held_max, linked);
         for action in &actions {
             model.apply(action);
         }

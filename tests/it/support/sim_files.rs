@@ -50,6 +50,7 @@ struct State {
     handles_most: usize,
     handles_max: usize,
     opened: u64,
+    calls: u64,
     dropped_cache: u64,
 }
 
@@ -200,6 +201,7 @@ impl SimFiles {
             handles_most: 0,
             handles_max: usize::MAX,
             opened: 0,
+            calls: 0,
             dropped_cache: 0,
         };
         state.root = state.add(Body::Directory(BTreeMap::new()), 1, 0);
@@ -481,6 +483,11 @@ impl SimFiles {
         self.lock().opened
     }
 
+    /// How often a name or a handle was looked at, a directory listed, or a file opened.
+    pub fn calls(&self) -> u64 {
+        self.lock().calls
+    }
+
     /// How often a page cache was dropped.
     pub fn dropped_cache(&self) -> u64 {
         self.lock().dropped_cache
@@ -498,6 +505,7 @@ pub fn gzipped(content: &[u8]) -> Vec<u8> {
 impl Files for SimFiles {
     fn list(&self, directory: &Path) -> io::Result<Vec<Entry>> {
         let mut state = self.lock();
+        state.calls += 1;
         state.check(directory)?;
         let key = state.find(directory, true)?;
         let entries = state.entries(key)?.clone();
@@ -512,6 +520,7 @@ impl Files for SimFiles {
 
     fn stat(&self, path: &Path) -> io::Result<Meta> {
         let mut state = self.lock();
+        state.calls += 1;
         state.check(path)?;
         let key = state.find(path, false)?;
         Ok(state.meta(key))
@@ -529,6 +538,7 @@ impl Files for SimFiles {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FileHandle>> {
         let mut state = self.lock();
+        state.calls += 1;
         state.check(path)?;
         let key = state.find(path, false)?;
         match kind(&state.nodes[&key].body) {
@@ -606,7 +616,9 @@ impl FileHandle for SimHandle {
     }
 
     fn meta(&self) -> io::Result<Meta> {
-        Ok(self.files.lock().meta(self.key))
+        let mut state = self.files.lock();
+        state.calls += 1;
+        Ok(state.meta(self.key))
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
