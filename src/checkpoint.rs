@@ -87,11 +87,9 @@ impl Checkpoint {
 impl SavedChain {
     /// What one state says.
     pub fn of(state: &ChainState) -> SavedChain {
-        let segments = state
-            .segments
-            .iter()
-            .chain(&state.missing)
-            .filter_map(SavedSegment::of);
+        let mut segments = Vec::with_capacity(state.segments.len() + state.missing.len());
+        let known = state.segments.iter().chain(&state.missing);
+        segments.extend(known.filter_map(SavedSegment::of));
         SavedChain {
             pod_uid: state.meta.key.pod_uid.clone(),
             container: state.meta.key.container.clone(),
@@ -99,7 +97,7 @@ impl SavedChain {
             namespace: state.meta.namespace.clone(),
             pod: state.meta.pod.clone(),
             accounts: state.accounts,
-            segments: segments.collect(),
+            segments,
         }
     }
 

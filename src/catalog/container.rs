@@ -52,7 +52,7 @@ pub struct Container {
     /// Bytes that its logs grew by since its names were last checked.
     unchecked_bytes: u64,
     /// How its files are while nothing is due.
-    rest: Option<Rest>,
+    rest: Option<Box<Rest>>,
 }
 
 /// What a look came to.
@@ -80,7 +80,7 @@ impl Container {
     /// ... or less, so that it is introduced within this long of its first line.
     const INTRODUCE_WITHIN: Duration = Duration::from_millis(900);
     /// How often the names in a quiet directory are checked, if there are links that show new restarts.
-    const QUIET_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+    const QUIET_CHECK_INTERVAL: Duration = Duration::from_secs(10);
     /// A log that has grown within this long is looked at twice as often as one that has not, at least: what writes a
     /// line a second is to be read before its line is old.
     const RECENT: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ impl Container {
     /// ... or after this many bytes: a fraction of the least length at which logs are rotated.
     const UNCHECKED_BYTES_MAX: u64 = 64 * 1024;
     /// Looks are due at multiples of at most this, so that many are served by one wake-up.
-    const BEAT_MAX: Duration = Duration::from_millis(50);
+    const BEAT_MAX: Duration = Duration::from_millis(100);
     /// A directory that cannot be read is tried again after at most this long.
     const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -124,8 +124,7 @@ impl Container {
     /// Looks at it. Returns what came of it and when to look again.
     pub fn look(&mut self, env: &mut Env, now: Time, force: bool) -> (Looked, Time) {
         if !force && self.is_resting(env, now) {
-            let idle = Duration::from_millis(env.logs.poll_idle_ms);
-            return (Looked::Resting, (now + idle).floor(Container::beat(idle)));
+            return (Looked::Resting, self.next_glance(env, now));
         }
         let mut asked = false;
         let measured_before = std::mem::replace(&mut self.measured_at, now);
@@ -205,7 +204,7 @@ impl Container {
         if quiet && checked && looked == Looked::Good && !self.retry && self.missing_since.is_none()
         {
             let chains = self.chains.values().map(Box::as_ref);
-            self.rest = Rest::of(chains, before, env, now);
+            self.rest = Rest::of(chains, before.map(|before| *before), env, now).map(Box::new);
         }
     }
 
@@ -269,13 +268,11 @@ impl Container {
     }
 
     fn is_settled(&self) -> bool {
-        let docker = |tracked: &Box<Tracked>| {
-            tracked
-                .docker
-                .as_ref()
-                .is_none_or(|docker| docker.fresh.settled())
-        };
-        self.fresh.settled() && self.chains.values().all(docker)
+        let mut dockers = self
+            .chains
+            .values()
+            .filter_map(|tracked| tracked.docker.as_ref());
+        self.fresh.settled() && dockers.all(|docker| docker.fresh.settled())
     }
 
     fn needs_listing(&mut self, env: &mut Env, now: Time, force: bool) -> Result<bool, Looked> {
@@ -517,6 +514,18 @@ impl Container {
             next = next.min(tracked.publish_by);
         }
         next
+    }
+
+    /// When to look again at a directory at rest. Between two looks and its introduction a new restart must not take
+    /// more than a second; what shows in the links needs no such room, and what is known no introduction.
+    fn next_glance(&self, env: &Env, now: Time) -> Time {
+        let idle = Duration::from_millis(env.logs.poll_idle_ms);
+        let shown = self
+            .rest
+            .as_ref()
+            .is_some_and(|rest| rest.shows_in_links(env));
+        let interval = if shown { idle * 6 / 5 } else { idle };
+        (now + interval).floor(Container::beat(interval) / 2)
     }
 
     /// What dues are multiples of.

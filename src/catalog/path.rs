@@ -172,7 +172,7 @@ pub fn log_key(path: &Path) -> Option<String> {
         _ => None,
     };
     let (file, container, pod) = (part()?, part()?, part()?);
-    Some(format!("{pod}/{container}/{file}"))
+    Some([pod, container, file].join("/"))
 }
 
 #[cfg(test)]

@@ -104,6 +104,8 @@ pub struct Worker {
     /// Bytes lately read between two reports, and where the counter stood at the last one.
     pub(super) load_bytes: u64,
     pub(super) load_at_bytes: u64,
+    /// Something has happened that the last view does not show.
+    pub(super) unshown: bool,
     pub(super) draining: bool,
     /// While draining: segments that exist only behind our descriptors, as slot and serial.
     pub(super) last_chances: Vec<(u32, u64)>,
@@ -156,6 +158,7 @@ impl Worker {
             kept_at: Time::ZERO,
             load_bytes: 0,
             load_at_bytes: 0,
+            unshown: true,
             draining: false,
             last_chances: Vec::new(),
             events: Vec::new(),
@@ -181,6 +184,8 @@ impl Worker {
             self.read(now)
         };
         worked |= self.seal_due(now);
+        // What is under way has counters of its own.
+        self.unshown |= worked || !self.delivery.is_empty();
         if now.since(self.kept_at) >= HOUSEKEEPING {
             self.kept_at = now;
             worked |= self.keep_house(now);
@@ -192,6 +197,7 @@ impl Worker {
         if self.dirty && now >= self.saved_at + self.checkpoint_interval() {
             self.save(now);
         }
+        self.unshown |= worked;
         if worked {
             Step::Worked
         } else {
@@ -336,6 +342,7 @@ impl Worker {
     }
 
     fn keep_house(&mut self, now: Time) -> bool {
+        self.unshown |= !self.put_off.is_empty() || !self.leaving.is_empty();
         for slot in std::mem::take(&mut self.put_off) {
             self.wake(slot, now);
         }
@@ -353,7 +360,10 @@ impl Worker {
             self.flush_open_records(now)
         };
         self.report_load();
-        self.publish();
+        // To copy a thousand chains twice a second is most of what an idle worker would do.
+        if expired || std::mem::take(&mut self.unshown) {
+            self.publish();
+        }
         expired
     }
 
