@@ -27,6 +27,11 @@ const ROOMS: &[Row] = &[
         "plain values; whoever is configured reads them, they know nobody",
     ),
     (
+        &["node"],
+        &["clock", "waker", "config"],
+        "what the node uses: knows neither logs nor where samples go",
+    ),
+    (
         &["own_log"],
         &["clock", "config"],
         "may be needed before anything else works",
@@ -66,7 +71,7 @@ const ROOMS: &[Row] = &[
     (
         &["admin"],
         &[
-            "clock", "record", "config", "own_log", "catalog", "pipeline",
+            "clock", "record", "config", "node", "own_log", "catalog", "pipeline",
         ],
         "shows what the others publish, and is needed by none of them",
     ),
@@ -77,6 +82,7 @@ const ROOMS: &[Row] = &[
             "files",
             "waker",
             "own_pod",
+            "node",
             "config",
             "own_log",
             "catalog",
