@@ -6,8 +6,10 @@ pub mod bounds;
 pub mod check;
 pub mod defaults;
 pub mod keys;
+pub mod metrics;
 pub mod mistake;
 pub mod parse;
+pub mod pattern;
 pub mod render;
 pub mod substitute;
 pub mod walk;
@@ -29,6 +31,8 @@ pub struct Config {
     pub shutdown_grace_ms: u64,
     /// What to tail.
     pub logs: Logs,
+    /// What to measure.
+    pub metrics: metrics::Metrics,
     /// The admin server.
     pub admin: Admin,
     /// The agent's own log.

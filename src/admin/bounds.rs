@@ -22,6 +22,11 @@ impl Bound {
             "",
             &agent_bounds(&config.logs, config.shutdown_grace_ms),
         );
+        add(
+            &mut bounds,
+            "",
+            &[("series_max", config.metrics.series_max as u64)],
+        );
         for sink in &config.sinks {
             add(&mut bounds, &sink.name, &sink_bounds(sink));
         }

@@ -13,6 +13,9 @@
 //! + codec context                                    by codec and level
 //! ```
 //!
+//! Samples of the node: `series_max` times 512 bytes: a series and its labels in the snapshot that is shown and in the
+//! one that is made, and its line on the page.
+//!
 //! Run staging is 64 KiB and one record at its worst (each byte escaped as six). Slack is what a payload may exceed
 //! its limit by: with a codec its block and one incompressible run, without one the run staging. Marks are
 //! `payload_records_max` times 48 bytes.
@@ -37,6 +40,8 @@ pub const INFLATER_BYTES: u64 = 48 * KIB;
 pub const MARK_BYTES: u64 = 48;
 /// A deflate context, at any level, of any library.
 pub const GZIP_CONTEXT_BYTES: u64 = 512 * KIB;
+/// One series of the node or a container: two snapshots and a line.
+pub const SERIES_BYTES: u64 = 512;
 /// A JSON string holds a byte as `\u00XX` at worst.
 const ESCAPE_FACTOR: u64 = 6;
 /// What a codec holds back before it writes: a block of zstd.
@@ -63,7 +68,7 @@ impl Bound {
 /// The bounds of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Program and catalog.
+    /// Program, catalog and samples of the node.
     pub base: Bound,
     /// Each sink under its name, in file order.
     pub sinks: Vec<(String, Bound)>,
@@ -73,8 +78,12 @@ pub struct Bounds {
 
 /// Computes the bounds.
 pub fn bounds(config: &Config) -> Bounds {
+    let series = match &config.metrics {
+        metrics if metrics.enabled => metrics.series_max as u64,
+        _ => 0,
+    };
     let base = Bound {
-        memory_bytes: BASE_MEMORY_BYTES,
+        memory_bytes: BASE_MEMORY_BYTES.saturating_add(series.saturating_mul(SERIES_BYTES)),
         descriptors: BASE_DESCRIPTORS.saturating_add(config.logs.held_files_max as u64),
     };
     let sinks: Vec<_> = config

@@ -5,6 +5,7 @@
 
 mod file;
 mod http;
+mod metrics;
 mod rows;
 mod sink;
 
@@ -15,7 +16,9 @@ use std::path::{Path, PathBuf};
 use tracing::Level;
 
 use super::keys::{ADMIN, Known, LOGS, LOGS_NUMBERS, OWN_LOG, TOP, TOP_NUMBERS};
+use super::metrics::Metrics;
 use super::mistake::{Place, Report};
+use super::substitute::Environment;
 use super::walk::{Section, is_name};
 use super::yaml::{Node, Value};
 use super::{Admin, Config, Logs, OwnLog, Sink, SinkKind};
@@ -29,8 +32,8 @@ pub const SINKS_MAX: usize = 64;
 /// Most workers of all sinks together: the catalog has one bit for each.
 pub const WORKERS_MAX: usize = 64;
 
-/// Makes the configuration. `node` is the node's name if the config has none.
-pub fn check(root: &Node, node: &str, report: &mut Report) -> Config {
+/// Makes the configuration. `node` is the node's name if the config has none; `env` has defaults of some paths.
+pub fn check(root: &Node, node: &str, env: &Environment<'_>, report: &mut Report) -> Config {
     let known = Known::of(&TOP).numbers(&TOP_NUMBERS);
     let start = Place { line: 1, column: 1 };
     let mut config = Config {
@@ -39,6 +42,7 @@ pub fn check(root: &Node, node: &str, report: &mut Report) -> Config {
         state_dir: PathBuf::from(STATE_DIR),
         shutdown_grace_ms: 20_000,
         logs: Logs::default(),
+        metrics: Metrics::new(env),
         admin: Admin { listen: LISTEN },
         own_log: OwnLog {
             level: Level::INFO,
@@ -65,6 +69,7 @@ pub fn check(root: &Node, node: &str, report: &mut Report) -> Config {
         let text = "lies under logs.pod_logs; allowed is a directory that is not collected";
         top.add("state_dir", report, text);
     }
+    metrics::check(&top, &mut config.metrics, report);
     admin(&top, &mut config.admin, report);
     own_log(&top, &mut config.own_log, report);
     sinks(&top, &mut config, report);

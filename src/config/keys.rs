@@ -3,6 +3,7 @@
 //! The checker, the renderer and the test of the config reference all read these tables, so they cannot disagree.
 //! A new number is one field, one default and one row here.
 
+use super::metrics::Metrics;
 use super::{Config, FileSink, HttpSink, Limits, Logs, Sink};
 
 /// A key whose value is no plain number.
@@ -80,6 +81,10 @@ const TEXT: &str = "a text of 1 to 1024 printable characters";
 const PATH: &str = "an absolute path";
 const PATH_OR_NULL: &str = "an absolute path or null";
 const SWITCH: &str = "true or false";
+const NAMES: &str = "a list of at most 64 regular expressions for whole names";
+const PATTERN: &str = "a regular expression";
+const URL_OR_NULL: &str =
+    "http://HOST[:PORT][/PATH] or https://..., without user, password and #, or null";
 const SECRET: &str = "a text, or {file: PATH} with an absolute path";
 
 const fn key(name: &'static str, allowed: &'static str) -> Key {
@@ -87,7 +92,7 @@ const fn key(name: &'static str, allowed: &'static str) -> Key {
 }
 
 /// Top level, without numbers.
-pub static TOP: [Key; 7] = [
+pub static TOP: [Key; 8] = [
     key("node", TEXT),
     key(
         "cluster_name",
@@ -95,6 +100,7 @@ pub static TOP: [Key; 7] = [
     ),
     key("state_dir", PATH),
     key("logs", "a mapping"),
+    key("metrics", "a mapping"),
     key("admin", "a mapping"),
     key("own_log", "a mapping"),
     key("sinks", "a mapping of 1 to 64 names to sinks"),
@@ -153,6 +159,53 @@ pub static LOGS_NUMBERS: [Number<Logs>; 6] = [
         |logs| logs.held_files_max as u64,
         |logs, value| logs.held_files_max = value as usize,
     ),
+];
+
+/// `metrics`, without numbers.
+pub static METRICS: [Key; 12] = [
+    key("enabled", SWITCH),
+    key("profile", "minimal, standard or full"),
+    key("keep", NAMES),
+    key("drop", NAMES),
+    key("proc", PATH),
+    key("sys", PATH),
+    key("root", PATH),
+    key("filesystem_mounts_exclude", PATTERN),
+    key("filesystem_types_exclude", PATTERN),
+    key("disks_exclude", PATTERN),
+    key("interfaces_exclude", PATTERN),
+    key("ip", "a mapping"),
+];
+
+/// Numbers of `metrics`.
+pub static METRICS_NUMBERS: [Number<Metrics>; 3] = [
+    Number::new(
+        "interval_ms",
+        (SECOND, 10 * MINUTE),
+        |metrics| metrics.interval_ms,
+        |metrics, value| metrics.interval_ms = value,
+    ),
+    Number::new(
+        "series_max",
+        (100, 1_000_000),
+        |metrics| metrics.series_max as u64,
+        |metrics, value| metrics.series_max = value as usize,
+    ),
+    Number::new(
+        "statvfs_timeout_ms",
+        (100, MINUTE),
+        |metrics| metrics.statvfs_timeout_ms,
+        |metrics, value| metrics.statvfs_timeout_ms = value,
+    ),
+];
+
+/// `metrics.ip`.
+pub static IP: [Key; 5] = [
+    key("cni_networks", PATH_OR_NULL),
+    key("azure_cns_url", URL_OR_NULL),
+    key("aws_url", URL_OR_NULL),
+    key("cilium_url", URL_OR_NULL),
+    key("compat_azure", SWITCH),
 ];
 
 /// `admin`.
@@ -451,10 +504,12 @@ pub fn http() -> Known {
 }
 
 /// Every place in a config with its keys, in the order of the reference.
-pub fn places() -> [(&'static str, Known); 10] {
+pub fn places() -> [(&'static str, Known); 12] {
     [
         ("the top level", Known::of(&TOP).numbers(&TOP_NUMBERS)),
         ("logs", Known::of(&LOGS).numbers(&LOGS_NUMBERS)),
+        ("metrics", Known::of(&METRICS).numbers(&METRICS_NUMBERS)),
+        ("metrics.ip", Known::of(&IP)),
         ("admin", Known::of(&ADMIN)),
         ("own_log", Known::of(&OWN_LOG)),
         ("sinks.NAME", common()),

@@ -30,7 +30,7 @@ pub fn parse(
     let mut report = Report::new(file);
     let node = env("NODE_NAME").filter(|name| !name.is_empty());
     let node = node.unwrap_or_else(|| host_name.to_owned());
-    let config = read(text, env, &mut report).map(|root| check(&root, &node, &mut report));
+    let config = read(text, env, &mut report).map(|root| check(&root, &node, env, &mut report));
     match config {
         Some(config) if report.is_empty() => Ok(config),
         _ => Err(report.into_mistakes()),

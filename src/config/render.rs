@@ -5,7 +5,11 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::keys::{FILE_NUMBERS, HTTP_NUMBERS, LIMITS, LOGS_NUMBERS, Number, TOP_NUMBERS};
+use super::keys::{
+    FILE_NUMBERS, HTTP_NUMBERS, LIMITS, LOGS_NUMBERS, METRICS_NUMBERS, Number, TOP_NUMBERS,
+};
+use super::metrics::{Metrics, Profile};
+use super::pattern::Pattern;
 use super::substitute::escape;
 use super::{
     Auth, Columns, Compression, Config, ReadFrom, RowFormat, Rows, Secret, Sink, SinkKind,
@@ -30,6 +34,7 @@ pub fn render(config: &Config) -> String {
     page.raw("collect_self", config.logs.collect_self);
     page.numbers(&LOGS_NUMBERS, &config.logs);
     page.close();
+    page.metrics(&config.metrics);
     page.open("admin");
     page.scalar("listen", &config.admin.listen.to_string());
     page.close();
@@ -99,6 +104,59 @@ impl Page {
 
     fn close(&mut self) {
         self.depth -= 1;
+    }
+
+    fn patterns(&mut self, key: &str, patterns: &[Pattern]) {
+        let items: Vec<String> = patterns
+            .iter()
+            .map(|pattern| in_quotes(&escape(pattern.as_str())))
+            .collect();
+        self.raw(key, format!("[{}]", items.join(", ")));
+    }
+
+    fn metrics(&mut self, metrics: &Metrics) {
+        self.open("metrics");
+        self.raw("enabled", metrics.enabled);
+        let profile = match metrics.profile {
+            Profile::Minimal => "minimal",
+            Profile::Standard => "standard",
+            Profile::Full => "full",
+        };
+        self.raw("profile", profile);
+        self.patterns("keep", &metrics.keep);
+        self.patterns("drop", &metrics.drop);
+        for (key, path) in [
+            ("proc", &metrics.proc),
+            ("sys", &metrics.sys),
+            ("root", &metrics.root),
+        ] {
+            self.path(key, path);
+        }
+        for (key, pattern) in [
+            (
+                "filesystem_mounts_exclude",
+                &metrics.filesystem_mounts_exclude,
+            ),
+            (
+                "filesystem_types_exclude",
+                &metrics.filesystem_types_exclude,
+            ),
+            ("disks_exclude", &metrics.disks_exclude),
+            ("interfaces_exclude", &metrics.interfaces_exclude),
+        ] {
+            self.scalar(key, pattern.as_str());
+        }
+        self.numbers(&METRICS_NUMBERS, metrics);
+        self.open("ip");
+        let ip = &metrics.ip;
+        let networks = ip.cni_networks.as_ref().map(|path| path.to_string_lossy());
+        self.scalar_or_null("cni_networks", networks.as_deref());
+        self.scalar_or_null("azure_cns_url", ip.azure_cns_url.as_deref());
+        self.scalar_or_null("aws_url", ip.aws_url.as_deref());
+        self.scalar_or_null("cilium_url", ip.cilium_url.as_deref());
+        self.raw("compat_azure", ip.compat_azure);
+        self.close();
+        self.close();
     }
 
     fn sink(&mut self, sink: &Sink) {

@@ -76,6 +76,7 @@ fn cell(node: &Node, path: &str) -> Option<String> {
         (None, Value::Scalar(scalar)) if scalar.is_null() => Some("none".to_owned()),
         (None, Value::Scalar(scalar)) => Some(format!("`{}`", scalar.text)),
         (None, Value::Map(entries)) if entries.is_empty() => Some("`{}`".to_owned()),
+        (None, Value::List(items)) if items.is_empty() => Some("`[]`".to_owned()),
         (None, _) => Some("see below".to_owned()),
     }
 }
@@ -148,11 +149,13 @@ fn documented(text: &str) -> Vec<(String, [String; 3], String)> {
         if let Some(title) = line.strip_prefix("## ") {
             heading = title.replace('`', "");
         }
+        // A bar within a cell is written `\|`.
+        let line = line.replace("\\|", "\0");
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         if let ["", key, allowed, default, meaning, ""] = cells.as_slice()
             && key.starts_with('`')
         {
-            let cells = [key, allowed, default].map(|cell| (*cell).to_owned());
+            let cells = [key, allowed, default].map(|cell| cell.replace('\0', "|"));
             rows.push((heading.clone(), cells, (*meaning).to_owned()));
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::DemoError;
 use crate::agent::Surroundings;
+use crate::config::metrics::Metrics;
 use crate::config::{
     Admin, Compression, Config, FileSink, Limits, Logs, OwnLog, ReadFrom, Rows, Sink, SinkKind,
 };
@@ -98,6 +99,11 @@ pub fn config(directory: &Path) -> Config {
             pod_logs: directory.join(super::PODS),
             container_links: directory.join(super::LINKS),
             ..Logs::default()
+        },
+        // The demo is about logs.
+        metrics: Metrics {
+            enabled: false,
+            ..Metrics::new(&|_| None)
         },
         admin: Admin {
             listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -55,7 +55,7 @@ fn url(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
 }
 
 /// What is wrong with a URL.
-fn wrong_url(text: &str) -> Option<&'static str> {
+pub(super) fn wrong_url(text: &str) -> Option<&'static str> {
     if text.contains('#') {
         return Some("the URL has a fragment");
     }

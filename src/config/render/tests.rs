@@ -112,6 +112,31 @@ fn limits() -> impl Strategy<Value = super::super::Limits> {
 }
 
 prop_compose! {
+    fn metrics()(
+        enabled in any::<bool>(),
+        profile in prop_oneof![Just(Profile::Minimal), Just(Profile::Standard), Just(Profile::Full)],
+        keep in vec("[a-z_:|${}.*\"' \\\\#]{0,12}", 0..4),
+        exclude in "[a-z/]{1,4}|[|:{$\\\\d ]{1,5}",
+        root in "/[a-z$ {}:#]{0,8}",
+        url in proptest::option::of(Just("http://10.0.0.1:10092/metrics".to_owned())),
+    ) -> Metrics {
+        let mut metrics = Metrics::new(&|_| None);
+        metrics.enabled = enabled;
+        metrics.profile = profile;
+        metrics.keep = keep.iter().filter_map(|text| Pattern::whole(text).ok()).collect();
+        metrics.keep.retain(|pattern| !pattern.as_str().is_empty());
+        if let Ok(pattern) = Pattern::part(&exclude) {
+            metrics.disks_exclude = pattern;
+        }
+        metrics.root = root.into();
+        metrics.ip.cni_networks = url.as_ref().map(|_| "/state".into());
+        metrics.ip.compat_azure = url.is_some();
+        metrics.ip.aws_url = url;
+        metrics
+    }
+}
+
+prop_compose! {
     fn config()(
         node in "\\PC{1,20}",
         cluster in proptest::option::of("\\PC{1,20}"),
@@ -120,6 +145,7 @@ prop_compose! {
         fields in proptest::collection::btree_map("\\PC{1,10}", json_value(), 0..5),
         renamed in "[a-z$ {}:#]{1,8}",
         choice in 0..4_usize,
+        metrics in metrics(),
     ) -> Config {
         let mut config = parsed("\
 sinks:
@@ -133,6 +159,7 @@ sinks:
   d: {type: blackhole}
 ".replace('#', "").as_str());
         config.node = node;
+        config.metrics = metrics;
         config.cluster_name = cluster;
         config.own_log.json = json;
         let sink = &mut config.sinks[choice];

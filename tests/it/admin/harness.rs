@@ -14,6 +14,7 @@ use longshore::admin::server::{Server, ServerLimits, serve_within};
 use longshore::admin::{CatalogHealth, SinkStats, Sources, Stat};
 use longshore::catalog::chain::Identity;
 use longshore::clock::{Clock, Time};
+use longshore::config::metrics::Metrics;
 use longshore::config::{
     Admin as AdminConfig, Compression, Config, Limits, Logs, OwnLog, ReadFrom, Rows, Sink, SinkKind,
 };
@@ -131,6 +132,7 @@ fn config() -> Config {
         state_dir: PathBuf::from("/nowhere"),
         shutdown_grace_ms: 20_000,
         logs: Logs::default(),
+        metrics: Metrics::new(&|_| None),
         admin: AdminConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         },
