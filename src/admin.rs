@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::admin::bounds::Bound;
 use crate::clock::{Clock, Time};
+use crate::node::sampler::Published;
 use crate::own_log::limit::RateLimit;
 use crate::pipeline::board::Board;
 
@@ -75,6 +76,8 @@ pub struct Sources {
     pub clock: Arc<dyn Clock>,
     /// The catalog.
     pub catalog: Arc<dyn CatalogHealth>,
+    /// The samples of the node, if any are taken.
+    pub samples: Option<Arc<Published>>,
     /// Further numbers per sink.
     pub extra: Vec<SinkStats>,
     /// The own log's limiter.

@@ -1,7 +1,8 @@
 //! The only file that knows every part: builds them, starts them in order, drains them in order.
 //!
-//! Threads: one per pipeline worker, one for the catalog, one for the network (tokio: http sinks and the admin
-//! server), and those that file, stdout and checkpoint keep for themselves.
+//! Threads: one per pipeline worker, one for the catalog, one for samples of the node (and one that asks its file
+//! systems), one for the network (tokio: http sinks and the admin server), and those that file, stdout and checkpoint
+//! keep for themselves.
 
 mod build;
 mod descriptors;
@@ -29,6 +30,8 @@ use crate::checkpoint::{Checkpoint, deal, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Sink};
 use crate::files::{Files, NodeFiles};
+use crate::node;
+use crate::node::sampler::{self, Sampler};
 use crate::own_log::limit::RateLimit;
 use crate::own_pod::OwnPod;
 use crate::pipeline::board::Board;
@@ -101,6 +104,7 @@ pub struct Agent {
     boards: Vec<Arc<Board>>,
     workers: Vec<Running>,
     catalog: watch::Running,
+    sampler: Option<sampler::Running>,
     server: Option<Server>,
     network: Network,
     clock: Arc<dyn Clock>,
@@ -167,6 +171,7 @@ impl Agent {
             boards,
             workers,
             catalog,
+            sampler: start_sampler(config, &clock)?,
             server: None,
             network,
             clock,
@@ -191,6 +196,7 @@ impl Agent {
             boards: self.boards.clone(),
             clock: Arc::clone(&self.clock),
             catalog,
+            samples: self.sampler.as_ref().map(|it| Arc::clone(it.published())),
             extra,
             own_log,
             started: self.clock.now(),
@@ -223,6 +229,7 @@ impl Agent {
             drained &= worker.join();
         }
         self.catalog.stop();
+        drop(self.sampler.take());
         drop(self.server.take());
         self.network.stop();
         Stopped { drained }
@@ -240,6 +247,22 @@ fn start_catalog(catalog: Catalog, clock: &Arc<dyn Clock>) -> Result<watch::Runn
         source,
     };
     watch::spawn(catalog, Arc::clone(clock)).map_err(fail)
+}
+
+fn start_sampler(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<sampler::Running>, StartError> {
+    if !config.metrics.enabled {
+        return Ok(None);
+    }
+    let collectors = node::collectors(config);
+    let sampler = Sampler::new(&config.metrics, collectors, Arc::clone(clock));
+    let fail = |source| StartError::Thread {
+        what: "the sampler of the node",
+        source,
+    };
+    sampler.start().map(Some).map_err(fail)
 }
 
 /// A sink's checkpoints, one per worker that it has now. None at all: the sink never ran. One that ran and whose files

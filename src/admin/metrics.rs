@@ -19,15 +19,26 @@ use super::process::Process;
 use super::summary::{self, Summary};
 use super::text::{Kind, Page};
 use super::{Sources, Stat};
+use crate::node::exposition;
+use crate::node::sampler::Published;
 
-/// The page.
+/// The page: what the agent says of itself, then the last sample of the node.
 pub fn render(sources: &Sources) -> String {
     let sinks = summary::sinks(sources);
     let mut page = Page::default();
     page.merge(&facade(sources, &sinks));
     containers(&mut page, &sinks, sources.container_series_max);
     Process::read(&sources.proc).render(&mut page);
-    page.finish()
+    let mut text = page.finish();
+    if let Some(snapshot) = sources.samples.as_ref().and_then(|it| it.latest()) {
+        exposition::render(&snapshot, is_not_own, &mut text);
+    }
+    text
+}
+
+/// What the agent says of itself comes first on the page, and no family may be on it twice.
+fn is_not_own(family: &str) -> bool {
+    !family.starts_with("longshore_") && !family.starts_with("process_")
 }
 
 /// All that the `metrics` facade can carry, through a recorder that lives for this page only: so a page never
@@ -85,6 +96,9 @@ fn agent(scrape: &Scrape, sources: &Sources) {
         &[],
         u64::from(sources.catalog.first_scan_done()),
     );
+    if let Some(node) = &sources.samples {
+        samples(scrape, sources, node);
+    }
     scrape.set(
         "longshore_own_log_suppressed_total",
         "Messages that the agent did not write to its own log because they repeated too often.",
@@ -105,6 +119,34 @@ fn agent(scrape: &Scrape, sources: &Sources) {
             bound.value,
         );
     }
+}
+
+fn samples(scrape: &Scrape, sources: &Sources, node: &Published) {
+    for (name, help, value) in [
+        (
+            "longshore_node_samples_total",
+            "Samples of the node that were taken.",
+            node.samples(),
+        ),
+        (
+            "longshore_node_series",
+            "Series of the last sample of the node.",
+            node.series(),
+        ),
+        (
+            "longshore_node_series_refused_total",
+            "Series of samples that were refused: there twice, or beyond metrics.series_max.",
+            node.refused(),
+        ),
+    ] {
+        scrape.set(name, help, &[], value);
+    }
+    scrape.set_gauge(
+        "longshore_node_sample_age_seconds",
+        "Time since the last sample of the node was begun, or since the agent's start if there is none.",
+        &[],
+        sources.step_age(node.sampled_at()).as_secs_f64(),
+    );
 }
 
 fn containers(page: &mut Page, sinks: &[Summary], series_max: usize) {

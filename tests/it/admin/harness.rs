@@ -189,6 +189,7 @@ impl Admin {
             boards: boards.clone(),
             clock: hands.clone(),
             catalog: catalog.clone(),
+            samples: Some(Arc::default()),
             extra: vec![SinkStats {
                 sink: "files".to_owned(),
                 read: Box::new(|| sevens(&FILE_SINK)),

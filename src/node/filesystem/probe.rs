@@ -1,0 +1,212 @@
+//! statvfs(3) on a thread of its own, with a deadline: of a network file system whose server is away it does not return.
+//!
+//! Invariants: who asks waits for at most the deadline; a path that did not answer in time is not asked again before it
+//! has; its thread is never used again; at most [`STUCK_MAX`] threads are stuck at once.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::time::Duration;
+
+use rustix::fs::StatVfs;
+use rustix::io::Errno;
+
+/// Most paths that may be stuck; with more of them, those that are left are not asked.
+pub const STUCK_MAX: usize = 8;
+
+/// Once one path was late in a sample, the others of that sample get this share of the deadline.
+const PATIENCE_LEFT: u32 = 10;
+
+/// What came of asking.
+pub enum Answer {
+    /// Its capacity.
+    Capacity(StatVfs),
+    /// It cannot be asked.
+    Error(Errno),
+    /// It has not answered, now or at an earlier time.
+    Stuck,
+    /// Too many others are stuck, or there could be no thread.
+    NotAsked,
+}
+
+type Ask = fn(&Path) -> Result<StatVfs, Errno>;
+type Reply = Result<StatVfs, Errno>;
+
+/// Asks, one path after the other.
+pub struct Prober {
+    ask: Ask,
+    deadline: Duration,
+    late: bool,
+    worker: Option<Worker>,
+    stuck: HashMap<PathBuf, Receiver<Reply>>,
+}
+
+struct Worker {
+    requests: SyncSender<PathBuf>,
+    replies: Receiver<Reply>,
+}
+
+impl Prober {
+    /// With a deadline for each path.
+    pub fn new(deadline: Duration) -> Prober {
+        Prober::asking(|path| rustix::fs::statvfs(path), deadline)
+    }
+
+    fn asking(ask: Ask, deadline: Duration) -> Prober {
+        Prober {
+            ask,
+            deadline,
+            late: false,
+            worker: None,
+            stuck: HashMap::new(),
+        }
+    }
+
+    /// Begins a sample: threads whose paths have answered since are over.
+    pub fn begin(&mut self) {
+        self.late = false;
+        let waits =
+            |replies: &Receiver<Reply>| matches!(replies.try_recv(), Err(TryRecvError::Empty));
+        self.stuck.retain(|_, replies| waits(replies));
+    }
+
+    /// Asks one path.
+    pub fn ask(&mut self, path: &Path) -> Answer {
+        if self.stuck.contains_key(path) {
+            return Answer::Stuck;
+        }
+        if self.stuck.len() >= STUCK_MAX {
+            return Answer::NotAsked;
+        }
+        let Some(worker) = self.worker.take().or_else(|| Worker::start(self.ask)) else {
+            return Answer::NotAsked;
+        };
+        if worker.requests.send(path.to_owned()).is_err() {
+            return Answer::NotAsked;
+        }
+        let patience = if self.late {
+            self.deadline / PATIENCE_LEFT
+        } else {
+            self.deadline
+        };
+        match worker.replies.recv_timeout(patience) {
+            Ok(reply) => {
+                self.worker = Some(worker);
+                match reply {
+                    Ok(capacity) => Answer::Capacity(capacity),
+                    Err(error) => Answer::Error(error),
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.late = true;
+                // Without its sender the thread ends when the path answers.
+                self.stuck.insert(path.to_owned(), worker.replies);
+                Answer::Stuck
+            }
+            Err(RecvTimeoutError::Disconnected) => Answer::NotAsked,
+        }
+    }
+}
+
+impl Worker {
+    fn start(ask: Ask) -> Option<Worker> {
+        let (requests, to_ask) = sync_channel::<PathBuf>(1);
+        let (reply, replies) = sync_channel::<Reply>(1);
+        let thread = std::thread::Builder::new()
+            .name("statvfs".to_owned())
+            .stack_size(64 * 1024)
+            .spawn(move || {
+                for path in to_ask {
+                    if reply.send(ask(&path)).is_err() {
+                        break;
+                    }
+                }
+            });
+        thread.is_ok().then_some(Worker { requests, replies })
+    }
+}
+
+/// The name of an error that a mount point can give, as in errno(3).
+pub fn name(error: Errno) -> String {
+    let known = [
+        (Errno::ACCESS, "EACCES"),
+        (Errno::PERM, "EPERM"),
+        (Errno::NOENT, "ENOENT"),
+        (Errno::NOTDIR, "ENOTDIR"),
+        (Errno::IO, "EIO"),
+        (Errno::STALE, "ESTALE"),
+        (Errno::NODEV, "ENODEV"),
+        (Errno::NOTCONN, "ENOTCONN"),
+        (Errno::TIMEDOUT, "ETIMEDOUT"),
+        (Errno::LOOP, "ELOOP"),
+        (Errno::NAMETOOLONG, "ENAMETOOLONG"),
+        (Errno::OVERFLOW, "EOVERFLOW"),
+    ];
+    let found = known.iter().find(|(errno, _)| *errno == error);
+    found.map_or_else(
+        || error.raw_os_error().to_string(),
+        |(_, name)| (*name).to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Condvar, Mutex};
+
+    use super::*;
+
+    /// Shut: paths that are called `hung` wait.
+    static SERVER: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+    fn ask(path: &Path) -> Reply {
+        if path.to_string_lossy().contains("hung") {
+            let (open, changed) = &SERVER;
+            let _open = changed
+                .wait_while(open.lock().unwrap(), |open| !*open)
+                .unwrap();
+        }
+        rustix::fs::statvfs("/")
+    }
+
+    #[test]
+    fn a_hung_mount_is_marked_and_left_alone_until_it_answers() {
+        let mut prober = Prober::asking(ask, Duration::from_millis(20));
+        for number in 0..STUCK_MAX {
+            let answer = prober.ask(Path::new(&format!("/hung{number}")));
+            assert!(matches!(answer, Answer::Stuck), "{number}");
+            if number + 1 < STUCK_MAX {
+                // Those that can be asked are, on another thread; with time, for the machine may be busy.
+                prober.late = false;
+                prober.deadline = Duration::from_secs(60);
+                assert!(matches!(prober.ask(Path::new("/")), Answer::Capacity(_)));
+                prober.deadline = Duration::from_millis(20);
+            }
+        }
+        prober.begin();
+        assert_eq!(prober.stuck.len(), STUCK_MAX);
+        assert!(matches!(prober.ask(Path::new("/hung0")), Answer::Stuck));
+        assert!(matches!(prober.ask(Path::new("/")), Answer::NotAsked));
+
+        *SERVER.0.lock().unwrap() = true;
+        SERVER.1.notify_all();
+        while !prober.stuck.is_empty() {
+            prober.begin();
+            std::thread::yield_now();
+        }
+        prober.deadline = Duration::from_secs(60);
+        assert!(matches!(
+            prober.ask(Path::new("/hung0")),
+            Answer::Capacity(_)
+        ));
+    }
+
+    #[test]
+    fn errors_have_their_names() {
+        let mut prober = Prober::new(Duration::from_secs(60));
+        let Answer::Error(error) = prober.ask(Path::new("/nowhere/at/all")) else {
+            panic!("it is somewhere");
+        };
+        assert_eq!(name(error), "ENOENT");
+        assert_eq!(name(Errno::XDEV), Errno::XDEV.raw_os_error().to_string());
+    }
+}
