@@ -18,7 +18,7 @@ pub struct Addresses {
 }
 
 static COUNT: Spec = Spec::gauge(
-    "node_network_address_count",
+    "node_network_addresses",
     Unit::Count,
     "Addresses of an interface; an IPv4 address is counted where its network is routed to.",
 );
@@ -190,7 +190,7 @@ fe8000000000000000fc00fffe000001 04 40 20 80     eth0
         ] {
             let labels = [("device", device), ("family", family)];
             assert_eq!(
-                value(&snapshot, "node_network_address_count", &labels),
+                value(&snapshot, "node_network_addresses", &labels),
                 1.0,
                 "{labels:?}"
             );
