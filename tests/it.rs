@@ -48,6 +48,10 @@ mod support;
 #[path = "it/catalog.rs"]
 mod catalog;
 
+/// Every measure of the node, on trees that stand in for nodes, is what METRICS.md says; garbage is a well-formed page.
+#[path = "it/node.rs"]
+mod node;
+
 /// The real binary as a child process, and the logs that it tails.
 #[path = "it/support/agent.rs"]
 mod agent;

@@ -74,7 +74,7 @@ impl Page {
                 let (name, kind) = rest.split_once(' ').unwrap();
                 assert_eq!(name, current, "TYPE follows its HELP");
                 assert!(
-                    family.kind.is_empty() && ["counter", "gauge"].contains(&kind),
+                    family.kind.is_empty() && ["counter", "gauge", "untyped"].contains(&kind),
                     "{line}"
                 );
                 family.kind = kind.to_owned();
