@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(value(&files, "node_filefd_allocated", &[]), 1_292.0);
         assert_eq!(
             value(&files, "node_filefd_maximum", &[]),
-            9.223372036854775807e18
+            9.223_372_036_854_776e18
         );
     }
 

@@ -67,10 +67,21 @@ fn deployed(documents: &[Node]) -> (&Node, &Node, Config) {
     let container = &list(pod, &["containers"])[0];
     let variables = list(container, &["env"]);
     let environment = |name: &str| {
-        let known = variables
-            .iter()
-            .any(|variable| text(variable, &["name"]) == name);
-        known.then(|| "x".to_owned())
+        let mut variables = variables.iter();
+        let variable = variables.find(|variable| text(variable, &["name"]) == name)?;
+        let Value::Map(entries) = &variable.value else {
+            return None;
+        };
+        // Some have their value here, others from the cluster.
+        let is_here = entries.iter().any(|entry| entry.key == "value");
+        Some(
+            if is_here {
+                text(variable, &["value"])
+            } else {
+                "x"
+            }
+            .to_owned(),
+        )
     };
     let yaml = text(of_kind(documents, "ConfigMap"), &["data", "longshore.yaml"]);
     let config = parse(yaml, "longshore.yaml", &environment, "node").unwrap();
@@ -103,6 +114,22 @@ fn the_manifest_mounts_what_its_config_names() {
     assert!(is_read_only(&config.logs.pod_logs));
     assert!(is_read_only(&config.logs.container_links));
     assert!(!is_read_only(&config.state_dir));
+    for (path, on_the_host) in [
+        (&config.metrics.proc, "/proc"),
+        (&config.metrics.sys, "/sys"),
+        (&config.metrics.root, "/"),
+    ] {
+        assert!(is_read_only(path), "{}", path.display());
+        let name = text(mount(container, path), &["name"]);
+        let volumes = list(pod, &["volumes"]).iter();
+        let mut volumes = volumes.filter(|volume| text(volume, &["name"]) == name);
+        assert_eq!(
+            text(volumes.next().unwrap(), &["hostPath", "path"]),
+            on_the_host
+        );
+    }
+    let root = mount(container, &config.metrics.root);
+    assert_eq!(text(root, &["mountPropagation"]), "HostToContainer");
     let SinkKind::Http(http) = &config.sinks[0].kind else {
         panic!("the sink is not of type http");
     };
