@@ -151,3 +151,74 @@ fn ip(section: &Section<'_>, ip: &mut Ip, report: &mut Report) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use crate::config::parse::parse;
+
+    #[test]
+    fn every_mistake_in_metrics_is_reported() {
+        let text = "\
+metrics:
+  enabled: maybe
+  interval_ms: 10
+  profile: maximal
+  keep: node_cpu
+  drop: ['node_(', [], 'node_load.*']
+  proc: proc
+  disks_exclude: '*'
+  interval: 1
+  ip:
+    azure_cns_url: 10.0.0.1:10092
+    aws_url: http://u@h/
+    cni_network: /x
+    compat_azure: 1
+sinks: {a: {type: blackhole}}
+";
+        let mistakes = parse(text, "f", &|_| None, "host").unwrap_err();
+        let wanted = [
+            "metrics.enabled: found \"maybe\"; allowed is true or false",
+            "metrics.interval_ms: found \"10\"; allowed is a whole number, 1000 to 600000 ms",
+            "metrics.profile: found \"maximal\"; allowed is minimal, standard or full",
+            "metrics.keep: found \"node_cpu\"; allowed is a list of at most 64",
+            "metrics.drop[0]: not a regular expression",
+            "metrics.drop[1]: found a list; allowed is a regular expression for a whole name",
+            "metrics.proc: found \"proc\"; allowed is an absolute path",
+            "metrics.disks_exclude: not a regular expression",
+            "metrics.interval: unknown key here; did you mean interval_ms?",
+            "metrics.ip.azure_cns_url: the URL is neither http",
+            "metrics.ip.aws_url: the URL has a user",
+            "metrics.ip.cni_network: unknown key here; did you mean cni_networks?",
+            "metrics.ip.compat_azure: found \"1\"; allowed is true or false",
+        ];
+        assert_eq!(mistakes.len(), wanted.len(), "{mistakes:#?}");
+        for (mistake, wanted) in mistakes.iter().zip(wanted) {
+            let mistake = mistake.to_string();
+            assert!(mistake.contains(wanted), "{wanted} is not in {mistake}");
+        }
+    }
+
+    #[test]
+    fn roots_come_from_the_section_or_else_from_the_environment() {
+        let relative = |name: &str| (name == "HOST_SYS").then(|| "host/sys".to_owned());
+        let text = "sinks: {a: {type: blackhole}}\n";
+        let mistakes = parse(text, "f", &relative, "host").unwrap_err();
+        assert_eq!(mistakes.len(), 1);
+        let mistake = mistakes[0].to_string();
+        assert!(
+            mistake.contains("HOST_SYS is not an absolute path"),
+            "{mistake}"
+        );
+        let text = format!("{text}metrics: {{sys: /s, proc: /p, ip: {{cni_networks: null}}}}\n");
+        let metrics = parse(&text, "f", &relative, "host").unwrap().metrics;
+        assert_eq!(metrics.sys, PathBuf::from("/s"));
+        assert_eq!(metrics.proc, PathBuf::from("/p"));
+        assert_eq!(metrics.ip.cni_networks, None);
+        let many = vec!["a"; 65].join(", ");
+        let text = format!("sinks: {{a: {{type: blackhole}}}}\nmetrics: {{keep: [{many}]}}");
+        let mistakes = parse(&text, "f", &|_| None, "host").unwrap_err();
+        assert!(mistakes[0].to_string().contains("found 65"), "{mistakes:?}");
+    }
+}
