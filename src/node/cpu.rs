@@ -2,7 +2,7 @@
 //!
 //! Invariant: a CPU's time in a mode never falls while it is online. The kernel lets idle time jump back when a CPU is
 //! unplugged and plugged in again, and I/O wait fall by itself (proc(5)): a mode keeps its greatest value, until idle
-//! falls by [`RESET_TICKS`] or more, which is a CPU that begins anew.
+//! falls by three seconds or more, which is a CPU that begins anew.
 
 use std::collections::HashMap;
 
