@@ -14,12 +14,15 @@
 //! Samples never travel the log pipeline. What cannot be read is a sample that says so, not a gap.
 
 pub mod addresses;
+pub mod cgroup;
+pub mod container;
 pub mod cpu;
 pub mod disk;
 pub mod exposition;
 pub mod fields;
 pub mod filesystem;
 pub mod filter;
+pub mod gpu;
 pub mod host;
 pub mod init;
 pub mod kernel;

@@ -142,6 +142,15 @@ impl Snapshot {
         self.refused = 0;
     }
 
+    /// Whether a family is wanted: what is not need not be measured.
+    pub fn wants(&self, spec: &Spec) -> bool {
+        let number = self.numbers.get(&spec.name);
+        match number.and_then(|number| self.families.get(*number)) {
+            Some(family) => family.wanted,
+            None => (self.wanted)(&spec.name),
+        }
+    }
+
     /// Adds one series, if its family is wanted. A series that is there already, or is one too many, is refused and
     /// counted.
     pub fn add(&mut self, spec: &Spec, labels: &[(&str, &str)], value: f64) {
