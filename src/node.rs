@@ -25,6 +25,7 @@ pub mod filter;
 pub mod gpu;
 pub mod host;
 pub mod init;
+pub mod ip;
 pub mod kernel;
 pub mod memory;
 pub mod netclass;
