@@ -14,6 +14,9 @@ mod compress;
 /// The config reference and the examples say what the code does; `check` reports and exits as stated.
 #[path = "it/config.rs"]
 mod config;
+/// What is measured of a real pod is what the kernel, the runtime and the network plugin say of it.
+#[path = "it/containers.rs"]
+mod containers;
 /// What the manifest for a cluster mounts, grants and probes is what the configuration in it needs.
 #[path = "it/deploy.rs"]
 mod deploy;

@@ -100,7 +100,9 @@ pub(super) fn ratios(out: &mut Snapshot, reports: &[(Source, Report)], compat_az
         let mut capacity = of(bound).capacity;
         if *bounding == Source::PodCidr {
             // A range may be larger than what the node takes.
-            let bounds = reports.iter().filter(|(source, _)| *source == Source::MaxPods);
+            let bounds = reports
+                .iter()
+                .filter(|(source, _)| *source == Source::MaxPods);
             for most in bounds.filter_map(|(_, report)| of(report).capacity) {
                 capacity = capacity.map(|capacity| capacity.min(most));
             }
