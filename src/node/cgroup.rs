@@ -1,7 +1,6 @@
 //! What the kernel counts for one cgroup, from the files of version 2 or of version 1, whichever the node has.
 //!
-//! Invariant: of one file at most [`FILE_BYTES_MAX`] are read, with one open, read and close each; a file that is not
-//! there is a number that is not known.
+//! Invariant: of one file at most [`FILE_BYTES_MAX`] are read; a file that is not there is a number that is not known.
 
 pub mod parse;
 pub mod reader;
@@ -382,7 +381,7 @@ fn memory_stat(text: &str, out: &mut Usage) {
 }
 
 fn pressures(root: &OsStr, path: &str, reader: &mut Reader, out: &mut Usage) {
-    let mut of = |file| {
+    let mut of = |file: &'static str| {
         let text = reader.text(root, path, file);
         text.map_or_else(Pressure::default, parse::pressure)
     };

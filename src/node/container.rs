@@ -6,8 +6,8 @@
 //!  host's procfs -----(process)--------> start, network of each pod
 //! ```
 //!
-//! Invariants: at most `containers_max` cgroups of containers are sampled, and those beyond are counted; one open
-//! descriptor a pod is held, for its network; what vanishes between two looks is left out without an error.
+//! Invariants: at most `containers_max` cgroups of containers are sampled, and those beyond are counted; at most
+//! `descriptors_max` files are kept open, and one directory a pod, for its network; what vanishes between two looks is left out without an error.
 
 pub mod families;
 pub mod names;
@@ -37,6 +37,9 @@ use super::snapshot::Snapshot;
 pub struct ContainerSettings {
     /// Most containers that are sampled.
     pub containers_max: usize,
+    /// Most files of cgroups that are kept open; each container has up to 13, and so has each pod. Beyond that they are
+    /// opened for each sample, which costs several times as much.
+    pub descriptors_max: usize,
     /// Whether the containers that only hold a pod's namespaces have samples of their own.
     pub sandboxes: bool,
     /// The label `image` where the image is not known; empty: no label. Many rules of others tell containers from
@@ -48,6 +51,7 @@ impl Default for ContainerSettings {
     fn default() -> ContainerSettings {
         ContainerSettings {
             containers_max: 1_000,
+            descriptors_max: 2_048,
             sandboxes: false,
             image_unknown: String::new(),
         }
@@ -154,6 +158,7 @@ impl Containers {
     fn measure(&mut self, layout: &Layout, host: &Host, out: &mut Snapshot) {
         let wants = families::wants(out);
         let wants_limits = families::wants_limits(out);
+        let mut kept: usize = self.members.iter().map(|member| member.kept.count()).sum();
         for (at, member) in self.members.iter_mut().enumerate() {
             if member.is_sandbox && !self.settings.sandboxes {
                 continue;
@@ -163,7 +168,13 @@ impl Containers {
                 processes: wants.processes && member.entry.container.is_some(),
                 ..wants
             };
-            if !layout.usage(&member.entry.path, wants, &mut self.reader, &mut self.usage) {
+            let more = self.settings.descriptors_max.saturating_sub(kept);
+            kept -= member.kept.count();
+            self.reader.keep(std::mem::take(&mut member.kept), more);
+            let here = layout.usage(&member.entry.path, wants, &mut self.reader, &mut self.usage);
+            member.kept = self.reader.take_kept();
+            kept += member.kept.count();
+            if !here {
                 continue;
             }
             if wants_limits {

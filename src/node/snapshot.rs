@@ -6,12 +6,11 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// What the values of a family mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,14 +257,11 @@ fn push(text: &mut String, part: &str) -> Range<u32> {
 /// The hash of a series. The order of its labels does not matter.
 fn key_of(name: &str, labels: &[(&str, &str)]) -> u64 {
     let mut of_labels = 0_u64;
-    for label in labels {
-        let mut hasher = Xxh3::new();
-        label.hash(&mut hasher);
-        of_labels = of_labels.wrapping_add(hasher.finish());
+    for (name, value) in labels {
+        let of_name = xxh3_64(name.as_bytes());
+        of_labels = of_labels.wrapping_add(xxh3_64_with_seed(value.as_bytes(), of_name));
     }
-    let mut hasher = Xxh3::new();
-    (name, of_labels).hash(&mut hasher);
-    hasher.finish()
+    xxh3_64_with_seed(name.as_bytes(), of_labels)
 }
 
 #[cfg(test)]

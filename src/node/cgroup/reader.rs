@@ -1,4 +1,5 @@
-//! Reads of many small kernel files: no allocation, one buffer.
+//! Reads of many small kernel files: no allocation, one buffer, and files of cgroups that stay kept open, for opening
+//! costs several times as much as reading.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -10,9 +11,23 @@ use rustix::io::Errno;
 use super::FILE_BYTES_MAX;
 use super::parse::{self, Limit};
 
+/// The files of one cgroup that are kept open. The kernel writes a file of this kind anew for each read from its
+/// start, and says of the files of a cgroup that is gone that there is no such device.
+#[derive(Debug, Default)]
+pub struct Kept(Vec<(&'static str, OwnedFd)>);
+
+impl Kept {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// A buffer for one file at a time, and what went wrong so far.
 #[derive(Debug)]
 pub struct Reader {
+    kept: Option<Kept>,
+    keep_more: usize,
     path: Vec<u8>,
     bytes: Vec<u8>,
     refused: u64,
@@ -21,6 +36,8 @@ pub struct Reader {
 impl Default for Reader {
     fn default() -> Reader {
         Reader {
+            kept: None,
+            keep_more: 0,
             path: Vec::with_capacity(512),
             bytes: vec![0; FILE_BYTES_MAX],
             refused: 0,
@@ -34,45 +51,82 @@ impl Reader {
         std::mem::take(&mut self.refused)
     }
 
+    /// From now on reads the files of one cgroup, of which `kept` are open; `more` may be opened and kept.
+    pub fn keep(&mut self, kept: Kept, more: usize) {
+        self.kept = Some(kept);
+        self.keep_more = more;
+    }
+
+    /// The files that are open, after the last read of one cgroup.
+    pub fn take_kept(&mut self) -> Kept {
+        self.kept.take().unwrap_or_default()
+    }
+
     /// The text of the file `root` + `path` + `/` + `file`, if it is there. The kernel gives files of this kind in one
     /// read; a longer one than the buffer, or one that is not text, counts as refused.
-    pub fn text(&mut self, root: &OsStr, path: &str, file: &str) -> Option<&str> {
+    pub fn text(&mut self, root: &OsStr, path: &str, file: &'static str) -> Option<&str> {
         self.read(root, path, file, false)
     }
 
     /// [`Reader::text`] of a file that takes several reads.
-    pub fn whole(&mut self, root: &OsStr, path: &str, file: &str) -> Option<&str> {
+    pub fn whole(&mut self, root: &OsStr, path: &str, file: &'static str) -> Option<&str> {
         self.read(root, path, file, true)
     }
 
     /// [`Reader::text`] of a file of one number.
-    pub fn number(&mut self, root: &OsStr, path: &str, file: &str) -> Option<u64> {
+    pub fn number(&mut self, root: &OsStr, path: &str, file: &'static str) -> Option<u64> {
         self.text(root, path, file).and_then(parse::number)
     }
 
     /// [`Reader::text`] of a file of one limit.
-    pub fn limit(&mut self, root: &OsStr, path: &str, file: &str) -> Option<Limit> {
+    pub fn limit(&mut self, root: &OsStr, path: &str, file: &'static str) -> Option<Limit> {
         self.text(root, path, file).and_then(parse::limit)
     }
 
-    fn read(&mut self, root: &OsStr, path: &str, file: &str, to_end: bool) -> Option<&str> {
+    fn read(&mut self, root: &OsStr, path: &str, file: &'static str, to_end: bool) -> Option<&str> {
+        let kept = self.kept.as_mut().and_then(|kept| {
+            let at = kept.0.iter().position(|(name, _)| *name == file)?;
+            let length = kept
+                .0
+                .get(at)
+                .map(|(_, open)| read_at_start(open, &mut self.bytes, to_end))?;
+            if length.is_err() {
+                kept.0.swap_remove(at);
+            }
+            length.ok()
+        });
+        if let Some(length) = kept {
+            return self.as_text(Ok(length));
+        }
         self.path.clear();
         self.path.extend_from_slice(root.as_bytes());
         self.path.extend_from_slice(path.as_bytes());
         self.path.push(b'/');
         self.path.extend_from_slice(file.as_bytes());
-        let file = rustix::fs::open(&*self.path, FLAGS, Mode::empty());
-        self.take(file, to_end)
+        let open = match rustix::fs::open(&*self.path, FLAGS, Mode::empty()) {
+            Ok(open) => open,
+            Err(error) => return self.as_text(Err(error)),
+        };
+        let length = read_at_start(&open, &mut self.bytes, to_end);
+        if let Some(kept) = &mut self.kept
+            && self.keep_more > 0
+            && length.is_ok()
+        {
+            self.keep_more -= 1;
+            kept.0.push((file, open));
+        }
+        self.as_text(length)
     }
 
     /// [`Reader::text`] of a file below an open directory.
     pub fn text_at(&mut self, directory: &OwnedFd, file: &str) -> Option<&str> {
         let file = rustix::fs::openat(directory, file, FLAGS, Mode::empty());
-        self.take(file, true)
+        let length = file.and_then(|file| read_at_start(&file, &mut self.bytes, true));
+        self.as_text(length)
     }
 
-    fn take(&mut self, file: Result<OwnedFd, Errno>, to_end: bool) -> Option<&str> {
-        let length = match file.and_then(|file| read_into(&file, &mut self.bytes, to_end)) {
+    fn as_text(&mut self, length: Result<usize, Errno>) -> Option<&str> {
+        let length = match length {
             Ok(length) => length,
             // The cgroup or process went away, or this kernel has no such file.
             Err(Errno::NOENT | Errno::NODEV | Errno::SRCH | Errno::OPNOTSUPP) => return None,
@@ -92,14 +146,15 @@ impl Reader {
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
 
-fn read_into(file: &OwnedFd, bytes: &mut [u8], to_end: bool) -> Result<usize, Errno> {
+fn read_at_start(file: &OwnedFd, bytes: &mut [u8], to_end: bool) -> Result<usize, Errno> {
     let mut length = 0;
     loop {
         let free = bytes.get_mut(length..).unwrap_or_default();
         if free.is_empty() {
             return Err(Errno::FBIG);
         }
-        let read = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *free))?;
+        let read =
+            rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *free, length as u64))?;
         length += read;
         if read == 0 || (!to_end && length < bytes.len()) {
             return Ok(length);

@@ -10,7 +10,7 @@ use super::ContainerSettings;
 use super::names::{Names, Whose};
 use super::process::{self, Network, Process, Which};
 use super::tree::Entry;
-use crate::node::cgroup::reader::Reader;
+use crate::node::cgroup::reader::{Kept, Reader};
 use crate::node::cgroup::{Layout, Limits};
 
 /// Limits are read again after so many samples, of each cgroup at another one.
@@ -48,6 +48,8 @@ pub struct Member {
     pub limits: Limits,
     /// Whether it only holds its pod's namespaces.
     pub is_sandbox: bool,
+    /// Its files that are open.
+    pub kept: Kept,
     names: Option<Arc<Names>>,
     process: Option<Process>,
     limits_due: u64,
@@ -64,6 +66,7 @@ impl Member {
             started: started.ok(),
             limits: Limits::default(),
             is_sandbox: false,
+            kept: Kept::default(),
             names: None,
             process: None,
             limits_due: sample,

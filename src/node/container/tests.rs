@@ -196,8 +196,11 @@ fn value(snapshot: &Snapshot, name: &str, labels: &[(&str, &str)]) -> Option<f64
     Some(sample.value)
 }
 
+/// A family, labels beside those of the cgroup, a value.
+type Expected = (&'static str, &'static [(&'static str, &'static str)], f64);
+
 /// What both versions are asked: the same numbers, by their own files.
-const USAGE: [(&str, &[(&str, &str)], f64); 25] = [
+const USAGE: [Expected; 25] = [
     (
         "container_cpu_usage_seconds_total",
         &[("cpu", "total")],
@@ -263,9 +266,7 @@ fn version_2_with_the_systemd_driver() {
     let pod = format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid}.slice");
     let container = format!("{pod}/cri-containerd-{}.scope", id("a"));
     let sandbox = format!("{pod}/cri-containerd-{}.scope", id("b"));
-    for path in [&pod, &container, &sandbox] {
-        node.unified(path);
-    }
+    [&pod, &container, &sandbox].map(|path| node.unified(path));
     node.pod(UID, "shop_web-0");
     node.link("web-0_shop_main", &id("a"));
     node.write(
@@ -327,14 +328,22 @@ fn version_2_with_the_systemd_driver() {
         Some(1.0)
     );
 
-    // The network is the pod's, and stands under its sandbox, which has no other samples.
+    check_pod_network(&snapshot, &sandbox);
+    let live = containers.live().lock().unwrap().clone();
+    assert_eq!(live.ids, HashSet::from([id("a"), id("b")]));
+    assert_eq!((live.pods_own_network, live.pods_host_network), (1, 0));
+    assert!(live.complete);
+}
+
+/// The network is the pod's, and stands under its sandbox, which has no other samples.
+fn check_pod_network(snapshot: &Snapshot, sandbox: &str) {
     let of_sandbox = [
         ("container", ""),
-        ("id", sandbox.as_str()),
+        ("id", sandbox),
         ("pod", "web-0"),
         ("interface", "eth0"),
     ];
-    let traffic = |name| value(&snapshot, name, &of_sandbox);
+    let traffic = |name| value(snapshot, name, &of_sandbox);
     assert_eq!(traffic("container_network_receive_bytes_total"), Some(50.0));
     assert_eq!(
         traffic("container_network_receive_packets_dropped_total"),
@@ -346,22 +355,18 @@ fn version_2_with_the_systemd_driver() {
         Some(7.0)
     );
     assert_eq!(
-        value(&snapshot, "container_memory_rss", &of_sandbox[..3]),
+        value(snapshot, "container_memory_rss", &of_sandbox[..3]),
         None
     );
     assert_eq!(
         value(
-            &snapshot,
+            snapshot,
             "container_network_receive_bytes_total",
             &[("interface", "lo")]
         ),
         None
     );
-    assert_eq!(value(&snapshot, "container_scrape_error", &[]), Some(0.0));
-    let live = containers.live().lock().unwrap().clone();
-    assert_eq!(live.ids, HashSet::from([id("a"), id("b")]));
-    assert_eq!((live.pods_own_network, live.pods_host_network), (1, 0));
-    assert!(live.complete);
+    assert_eq!(value(snapshot, "container_scrape_error", &[]), Some(0.0));
 }
 
 #[test]
@@ -480,7 +485,11 @@ fn what_vanishes_is_left_out_and_what_comes_is_found() {
     }
     node.process(70, "app", 5000, &of("a"));
     node.process(71, "app", 5001, &of("b"));
-    let mut containers = node.containers(ContainerSettings::default());
+    let settings = ContainerSettings {
+        descriptors_max: 0,
+        ..ContainerSettings::default()
+    };
+    let mut containers = node.containers(settings);
     let count = |snapshot: &Snapshot| {
         let mut families = snapshot.families();
         let rss = families.find(|family| family.spec.name == "container_memory_rss");
@@ -488,7 +497,8 @@ fn what_vanishes_is_left_out_and_what_comes_is_found() {
     };
     assert_eq!(count(&sample(&mut containers, &node)), 3);
 
-    // Between the look at the directories and the reading: files gone, directory still there.
+    // Between the look at the directories and the reading: files gone, directory still there. The kernel says of open
+    // files what a plain file system does not, so none is kept here.
     for file in fs::read_dir(node.path(&format!("sys/fs/cgroup{}", of("a")))).unwrap() {
         fs::remove_file(file.unwrap().path()).unwrap();
     }
