@@ -266,7 +266,9 @@ fn version_2_with_the_systemd_driver() {
     let pod = format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid}.slice");
     let container = format!("{pod}/cri-containerd-{}.scope", id("a"));
     let sandbox = format!("{pod}/cri-containerd-{}.scope", id("b"));
-    [&pod, &container, &sandbox].map(|path| node.unified(path));
+    for path in [&pod, &container, &sandbox] {
+        node.unified(path);
+    }
     node.pod(UID, "shop_web-0");
     node.link("web-0_shop_main", &id("a"));
     node.write(
