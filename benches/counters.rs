@@ -106,6 +106,18 @@ fn kept_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(KEPT)
 }
 
+/// Valgrind with one of its tools. glibc copies and fills large blocks with one instruction that repeats itself, of which
+/// valgrind counts each byte: it is told to do as it does with small ones.
+fn valgrind(tool: &str) -> Command {
+    let mut command = Command::new("valgrind");
+    command.arg(format!("--tool={tool}")).env(
+        "GLIBC_TUNABLES",
+        "glibc.cpu.x86_rep_movsb_threshold=1073741824:\
+         glibc.cpu.x86_rep_stosb_threshold=1073741824",
+    );
+    command
+}
+
 fn has_valgrind() -> bool {
     let version = Command::new("valgrind")
         .arg("--version")

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use longshore::config::{Compression, Limits};
 
@@ -82,8 +82,8 @@ struct Stores {
 
 impl Stores {
     fn of_run(corpus: &CorpusFile, steps: usize) -> Outcome<Stores> {
-        let mut child = Command::new("valgrind")
-            .args(["--tool=lackey", "--trace-mem=yes", "--basic-counts=no"])
+        let mut child = crate::valgrind("lackey")
+            .args(["--trace-mem=yes", "--basic-counts=no"])
             .arg(std::env::current_exe()?)
             .arg("copies")
             .arg(&corpus.path)

@@ -5,7 +5,6 @@
 
 use std::hint::black_box;
 use std::path::Path;
-use std::process::Command;
 
 use longshore::config::{Compression, Limits, RowFormat};
 
@@ -32,8 +31,8 @@ pub const WORKERS: [(&str, Compression); 3] = [
 /// Runs this program under callgrind and adds what it counted to the table.
 pub fn count(directory: &Path, files: &[CorpusFile], table: &mut Table) -> Outcome<()> {
     let dumps = directory.join("callgrind");
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--quiet"])
+    let output = crate::valgrind("callgrind")
+        .arg("--quiet")
         .arg("--toggle-collect=*callgrind_collects_this*")
         .arg("--dump-after=*callgrind_dumps_after_this*")
         .arg(format!("--callgrind-out-file={}", dumps.display()))
