@@ -8,6 +8,7 @@ pub mod filter;
 pub mod health;
 pub mod metrics;
 pub mod process;
+pub mod samples;
 pub mod server;
 pub mod status;
 pub mod summary;
@@ -72,6 +73,8 @@ pub struct SinkStats {
 pub struct Sources {
     /// One board per worker of each sink.
     pub boards: Vec<Arc<Board>>,
+    /// One board per sink that takes metrics.
+    pub sample_boards: Vec<Arc<crate::samples::board::Board>>,
     /// The clock by which the boards are written.
     pub clock: Arc<dyn Clock>,
     /// The catalog.

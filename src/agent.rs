@@ -6,6 +6,8 @@
 
 mod build;
 mod descriptors;
+mod measures;
+mod samples;
 mod stats;
 mod workers;
 
@@ -30,11 +32,11 @@ use crate::checkpoint::{Checkpoint, deal, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Sink};
 use crate::files::{Files, NodeFiles};
-use crate::node;
-use crate::node::sampler::{self, Sampler};
+use crate::node::sampler;
 use crate::own_log::limit::RateLimit;
 use crate::own_pod::OwnPod;
 use crate::pipeline::board::Board;
+use crate::pipeline::worker::Parts;
 
 /// Why the agent did not start. Nothing is left running.
 #[derive(Debug, Error)]
@@ -103,6 +105,7 @@ pub struct Stopped {
 pub struct Agent {
     boards: Vec<Arc<Board>>,
     workers: Vec<Running>,
+    samples: Vec<samples::Running>,
     catalog: watch::Running,
     sampler: Option<sampler::Running>,
     server: Option<Server>,
@@ -123,61 +126,40 @@ impl Agent {
         };
         let network = Network::start()?;
         let in_pod = surroundings.own_pod.is_some();
-        let mut boards = Vec::new();
-        let mut feeds = Vec::new();
-        let mut waiting = Vec::new();
-        let mut sink_stats = Vec::new();
-        for (number, sink) in config.sinks.iter().enumerate() {
-            let checkpoints = checkpoints(&config.state_dir, sink)?;
-            let mut parts = SinkParts::new(config, sink, &clock, network.handle(), in_pod);
-            for (worker, checkpoint) in checkpoints.into_iter().enumerate() {
-                let shard = Shard {
-                    sink: number,
-                    worker,
-                    workers: sink.workers,
-                };
-                let bell = workers::Bell::new();
-                let feed = Arc::new(Feed::new(shard, feeds.len(), bell.waker()));
-                remember(&feed, checkpoint.as_ref());
-                let board = Arc::new(Board::new(&sink.name, worker));
-                let made = parts.worker(worker, &bell, &feed, &board, &files)?;
-                waiting.push((bell, made, checkpoint));
-                boards.push(board);
-                feeds.push(feed);
-            }
-            sink_stats.extend(parts.stats());
-        }
-        if feeds.len() > Feed::COUNT_MAX {
-            return Err(StartError::TooManyWorkers {
-                workers: feeds.len(),
-                most: Feed::COUNT_MAX,
-            });
-        }
+        let built = Built::all(config, &clock, &files, network.handle(), in_pod)?;
         let catalog = Catalog::new(
             &config.logs,
             Arc::clone(&files),
             Arc::clone(&clock),
-            config.sinks.len(),
-            feeds,
+            built.log_sinks,
+            built.feeds,
             surroundings.own_pod.filter(|_| !config.logs.collect_self),
         );
         let catalog_health = Arc::new(stats::CatalogView(catalog.stats()));
-        let workers = waiting
+        let workers = built
+            .workers
             .into_iter()
             .map(|(bell, parts, from)| workers::start(bell, parts, from, Arc::clone(&clock)))
             .collect::<Result<Vec<Running>, StartError>>()?;
+        let samples = built
+            .samples
+            .into_iter()
+            .map(|waiting| waiting.start(&clock))
+            .collect::<Result<Vec<samples::Running>, StartError>>()?;
+        let inboxes = samples.iter().map(|it| Arc::clone(&it.inbox)).collect();
         let catalog = start_catalog(catalog, &clock)?;
         let mut agent = Agent {
-            boards,
+            boards: built.boards,
             workers,
+            samples,
             catalog,
-            sampler: start_sampler(config, &clock)?,
+            sampler: measures::start(config, inboxes, network.handle(), &clock)?,
             server: None,
             network,
             clock,
         };
         if let (Some(listener), Some(own_log)) = (listener, own_log) {
-            let sources = agent.sources(config, catalog_health, sink_stats, own_log);
+            let sources = agent.sources(config, catalog_health, built.sink_stats, own_log);
             let served = serve(listener, Arc::new(sources), agent.network.handle());
             let address = config.admin.listen;
             agent.server = Some(served.map_err(|source| StartError::Listen { address, source })?);
@@ -194,6 +176,11 @@ impl Agent {
     ) -> Sources {
         Sources {
             boards: self.boards.clone(),
+            sample_boards: self
+                .samples
+                .iter()
+                .map(|it| Arc::clone(&it.board))
+                .collect(),
             clock: Arc::clone(&self.clock),
             catalog,
             samples: self.sampler.as_ref().map(|it| Arc::clone(it.published())),
@@ -224,12 +211,19 @@ impl Agent {
         for worker in &self.workers {
             worker.drain(until);
         }
+        // Before the sinks of samples: what they send last is the end of every series.
+        drop(self.sampler.take());
+        for samples in &self.samples {
+            samples.drain(until);
+        }
         let mut drained = true;
         for worker in self.workers.drain(..) {
             drained &= worker.join();
         }
+        for samples in self.samples.drain(..) {
+            samples.join();
+        }
         self.catalog.stop();
-        drop(self.sampler.take());
         drop(self.server.take());
         self.network.stop();
         Stopped { drained }
@@ -241,28 +235,83 @@ fn listen(config: &Config) -> Result<std::net::TcpListener, StartError> {
     std::net::TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
 }
 
+/// What is made of the sinks before anything runs.
+#[derive(Default)]
+struct Built {
+    boards: Vec<Arc<Board>>,
+    feeds: Vec<Arc<Feed>>,
+    workers: Vec<(workers::Bell, Parts, Option<Checkpoint>)>,
+    sink_stats: Vec<SinkStats>,
+    samples: Vec<samples::Waiting>,
+    /// How many sinks take logs.
+    log_sinks: usize,
+}
+
+impl Built {
+    fn all(
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        files: &Arc<dyn Files>,
+        network: &tokio::runtime::Handle,
+        in_pod: bool,
+    ) -> Result<Built, StartError> {
+        let mut built = Built::default();
+        for sink in &config.sinks {
+            let mut parts = SinkParts::new(config, sink, clock, network, in_pod);
+            if sink.signals.metrics {
+                built
+                    .samples
+                    .push(samples::Waiting::of(&sink.name, &mut parts)?);
+            }
+            if sink.signals.logs {
+                built.logs(config, sink, &mut parts, files)?;
+            }
+            built.sink_stats.extend(parts.stats());
+        }
+        if built.feeds.len() > Feed::COUNT_MAX {
+            return Err(StartError::TooManyWorkers {
+                workers: built.feeds.len(),
+                most: Feed::COUNT_MAX,
+            });
+        }
+        Ok(built)
+    }
+
+    /// The workers of a sink that takes logs.
+    fn logs(
+        &mut self,
+        config: &Config,
+        sink: &Sink,
+        parts: &mut SinkParts<'_>,
+        files: &Arc<dyn Files>,
+    ) -> Result<(), StartError> {
+        let checkpoints = checkpoints(&config.state_dir, sink)?;
+        for (worker, checkpoint) in checkpoints.into_iter().enumerate() {
+            let shard = Shard {
+                sink: self.log_sinks,
+                worker,
+                workers: sink.workers,
+            };
+            let bell = workers::Bell::new();
+            let feed = Arc::new(Feed::new(shard, self.feeds.len(), bell.waker()));
+            remember(&feed, checkpoint.as_ref());
+            let board = Arc::new(Board::new(&sink.name, worker));
+            let made = parts.worker(worker, &bell, &feed, &board, files)?;
+            self.workers.push((bell, made, checkpoint));
+            self.boards.push(board);
+            self.feeds.push(feed);
+        }
+        self.log_sinks += 1;
+        Ok(())
+    }
+}
+
 fn start_catalog(catalog: Catalog, clock: &Arc<dyn Clock>) -> Result<watch::Running, StartError> {
     let fail = |source| StartError::Thread {
         what: "the catalog",
         source,
     };
     watch::spawn(catalog, Arc::clone(clock)).map_err(fail)
-}
-
-fn start_sampler(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-) -> Result<Option<sampler::Running>, StartError> {
-    if !config.metrics.enabled {
-        return Ok(None);
-    }
-    let collectors = node::collectors(config);
-    let sampler = Sampler::new(&config.metrics, collectors, Arc::clone(clock));
-    let fail = |source| StartError::Thread {
-        what: "the sampler of the node",
-        source,
-    };
-    sampler.start().map(Some).map_err(fail)
 }
 
 /// A sink's checkpoints, one per worker that it has now. None at all: the sink never ran. One that ran and whose files

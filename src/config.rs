@@ -11,6 +11,7 @@ pub mod mistake;
 pub mod parse;
 pub mod pattern;
 pub mod render;
+pub mod scrape;
 pub mod substitute;
 pub mod walk;
 pub mod yaml;
@@ -87,6 +88,8 @@ pub struct Sink {
     pub name: String,
     /// What it is.
     pub kind: SinkKind,
+    /// What it takes.
+    pub signals: Signals,
     /// How rows look.
     pub rows: Rows,
     /// How payloads are compressed.
@@ -97,6 +100,15 @@ pub struct Sink {
     pub workers: usize,
     /// Its bounds.
     pub limits: Limits,
+}
+
+/// What a sink takes; at least one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signals {
+    /// Records of container logs.
+    pub logs: bool,
+    /// Samples of the node's metrics.
+    pub metrics: bool,
 }
 
 /// THE list of sinks.
@@ -110,6 +122,28 @@ pub enum SinkKind {
     File(FileSink),
     /// HTTP POST.
     Http(Box<HttpSink>),
+    /// Prometheus remote write; takes metrics only.
+    RemoteWrite(Box<RemoteWriteSink>),
+}
+
+/// Prometheus remote write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteWriteSink {
+    /// Where to and how.
+    pub http: HttpSink,
+    /// The version to begin with.
+    pub version: RemoteWriteVersion,
+    /// Labels of every series that has none of that name itself; `None`: a default one is left out.
+    pub labels: Vec<(String, Option<String>)>,
+}
+
+/// A version of Prometheus remote write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteWriteVersion {
+    /// 1.0, which every receiver knows.
+    One,
+    /// 2.0, with 1.0 for a receiver that does not know it.
+    Two,
 }
 
 /// Rolling files.
@@ -130,6 +164,8 @@ pub struct FileSink {
 pub struct HttpSink {
     /// `http://` or `https://`.
     pub url: String,
+    /// Where rows of metrics go, if elsewhere.
+    pub metrics_url: Option<String>,
     /// Further request headers.
     pub headers: Vec<(String, Secret)>,
     /// How to authenticate.
@@ -262,6 +298,12 @@ impl Columns {
         "LogFlags",
     ];
 
+    /// The columns that rows of metrics have of their own; they have no other names.
+    pub const OF_METRICS: [&'static str; 4] = ["Namespace", "Name", "Val", "Tags"];
+
+    /// The columns that rows of metrics share with those of logs.
+    pub const SHARED: [&'static str; 3] = ["TimeGenerated", "Computer", "ClusterName"];
+
     /// Renames a column, or drops it.
     pub fn set(&mut self, column: &'static str, name: Option<String>) {
         self.0.retain(|(known, _)| *known != column);
@@ -316,6 +358,10 @@ pub struct Limits {
     pub gzip_open_max: usize,
     /// How far the durable checkpoint may lag.
     pub checkpoint_interval_ms: u64,
+    /// All payloads of samples that wait or are under way.
+    pub samples_bytes_max: usize,
+    /// Samples that have waited for longer are given up.
+    pub samples_age_max_ms: u64,
 }
 
 impl Default for Limits {
@@ -339,6 +385,8 @@ impl Default for Limits {
             dead_letter_bytes_max: 16 * 1024 * 1024,
             gzip_open_max: 8,
             checkpoint_interval_ms: 1_000,
+            samples_bytes_max: 8 * 1024 * 1024,
+            samples_age_max_ms: 3_000_000,
         }
     }
 }

@@ -29,6 +29,8 @@ pub mod own_log;
 pub mod own_pod;
 pub mod pipeline;
 pub mod record;
+pub mod samples;
+pub mod scrape;
 pub mod select;
 pub mod sink;
 pub mod tail;

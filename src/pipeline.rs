@@ -7,7 +7,6 @@ pub mod delivery;
 pub mod drain;
 pub mod emit;
 pub mod fill;
-pub mod gate;
 pub mod ledger;
 pub mod payload;
 pub mod roster;

@@ -6,6 +6,7 @@
 pub mod blackhole;
 pub mod dead_letter;
 pub mod file;
+pub mod gate;
 pub mod http;
 mod outbox;
 pub mod stdout;

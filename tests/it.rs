@@ -68,3 +68,6 @@ mod pipeline;
 /// `longshore read` makes of every shape of line, file and end what it should, within bounded memory.
 #[path = "it/read.rs"]
 mod read;
+/// Remote write to a strict receiver: all samples once, in order, with their end; logs and samples delay each other not.
+#[path = "it/remote_write.rs"]
+mod remote_write;

@@ -75,6 +75,8 @@ fn sink_bounds(sink: &Sink) -> Vec<(&'static str, u64)> {
         dead_letter_bytes_max,
         gzip_open_max,
         checkpoint_interval_ms,
+        samples_bytes_max,
+        samples_age_max_ms,
     } = sink.limits;
     vec![
         ("workers", sink.workers as u64),
@@ -99,5 +101,7 @@ fn sink_bounds(sink: &Sink) -> Vec<(&'static str, u64)> {
         ("dead_letter_bytes_max", dead_letter_bytes_max),
         ("gzip_open_max", gzip_open_max as u64),
         ("checkpoint_interval_ms", checkpoint_interval_ms),
+        ("samples_bytes_max", samples_bytes_max as u64),
+        ("samples_age_max_ms", samples_age_max_ms),
     ]
 }

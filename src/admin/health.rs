@@ -18,7 +18,7 @@ pub struct Probe {
     pub text: String,
 }
 
-/// `/healthz`: good while every worker and the catalog step; else names those that hang.
+/// `/healthz`: good while every worker, every thread of samples and the catalog step; else names those that hang.
 pub fn live(sources: &Sources) -> Probe {
     let mut text = String::new();
     let mut check = |what: &str, age: Duration| {
@@ -32,6 +32,10 @@ pub fn live(sources: &Sources) -> Probe {
     );
     for board in &sources.boards {
         let what = format!("worker {} of sink {}", board.worker, board.sink);
+        check(&what, sources.step_age(board.stepped_at()));
+    }
+    for board in &sources.sample_boards {
+        let what = format!("the thread of the samples of sink {}", board.sink);
         check(&what, sources.step_age(board.stepped_at()));
     }
     Probe {

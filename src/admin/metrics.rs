@@ -61,6 +61,7 @@ fn facade(sources: &Sources, sinks: &[Summary]) -> String {
         scrape.stats(&(extra.read)(), &[("sink", extra.sink.as_str())]);
     }
     scrape.stats(&sources.catalog.stats(), &[]);
+    super::samples::render(&scrape, sources);
     agent(&scrape, sources);
     scrape.recorder.handle().render()
 }
@@ -175,7 +176,7 @@ fn containers(page: &mut Page, sinks: &[Summary], series_max: usize) {
 }
 
 /// A recorder for one page.
-struct Scrape {
+pub(super) struct Scrape {
     recorder: PrometheusRecorder,
     described: RefCell<BTreeSet<&'static str>>,
 }
@@ -189,7 +190,7 @@ impl Scrape {
     }
 
     /// Sets one series. A gauge is exact up to 2^53 (eight pebibytes, when it counts bytes).
-    fn set(
+    pub(super) fn set(
         &self,
         name: &'static str,
         help: &'static str,
@@ -209,7 +210,7 @@ impl Scrape {
     }
 
     /// Sets one gauge that has a fraction.
-    fn set_gauge(
+    pub(super) fn set_gauge(
         &self,
         name: &'static str,
         help: &'static str,

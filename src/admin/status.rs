@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::filter::Filter;
+use super::samples::{self, SamplesStatus};
 use super::summary::{self, Summary, Worker};
 use super::{Sources, Stat, health};
 use crate::catalog::chain::Loss;
@@ -37,6 +38,7 @@ struct Status<'a> {
     bounds: BTreeMap<&'a str, BTreeMap<&'a str, u64>>,
     catalog: CatalogStatus,
     sinks: Vec<SinkStatus<'a>>,
+    samples: Vec<SamplesStatus<'a>>,
 }
 
 #[derive(Serialize)]
@@ -162,7 +164,13 @@ pub fn render(sources: &Sources, filter: &Filter) -> Result<String, serde_json::
             stats: numbers(sources.catalog.stats()),
         },
         sinks: Vec::with_capacity(sinks.len()),
+        samples: Vec::new(),
     };
+    let wanted = sources.sample_boards.iter();
+    let wanted = wanted.filter(|board| filter.wants_sink(&board.sink));
+    status.samples = wanted
+        .map(|board| samples::status(sources, now, board))
+        .collect();
     for sink in sinks.iter().filter(|sink| filter.wants_sink(&sink.sink)) {
         status
             .sinks

@@ -17,11 +17,18 @@ use crate::encode::rows::Rows;
 use crate::files::Files;
 use crate::pipeline::board::Board;
 use crate::pipeline::worker::Parts;
+use crate::samples;
+use crate::samples::inbox::Inbox;
+use crate::samples::payload::{Codec, Packer};
+use crate::samples::remote_write::RemoteWrite;
+use crate::samples::remote_write::transport::Versions;
+use crate::samples::rows::Rows as SampleRows;
+use crate::samples::shape::Shape;
 use crate::sink::Transport;
 use crate::sink::blackhole::Blackhole;
 use crate::sink::dead_letter::DeadLetterFile;
 use crate::sink::file::{FileTransport, Framing};
-use crate::sink::http::{Http, Wire};
+use crate::sink::http::{Http, Surroundings, Wire};
 use crate::sink::stdout::{StdoutTransport, Under, facts, refusal};
 
 /// Where a sink keeps its checkpoints and dead letters.
@@ -38,6 +45,10 @@ pub(super) struct SinkParts<'a> {
     in_pod: bool,
     /// One set of files for all workers of a file sink.
     files: Option<FileTransport>,
+    /// One set of files for the samples of a file sink.
+    sample_files: Option<FileTransport>,
+    /// One writer for logs and samples.
+    stdout: Option<StdoutTransport>,
 }
 
 impl<'a> SinkParts<'a> {
@@ -55,6 +66,8 @@ impl<'a> SinkParts<'a> {
             network,
             in_pod,
             files: None,
+            sample_files: None,
+            stdout: None,
         }
     }
 
@@ -105,17 +118,13 @@ impl<'a> SinkParts<'a> {
     }
 
     fn transport(&mut self, bell: &Bell) -> Result<Box<dyn Transport>, StartError> {
-        let fail = |error: &dyn std::error::Error| {
-            StartError::Sink(format!("sink {}: {error}", self.sink.name))
-        };
+        let name = self.sink.name.clone();
+        let fail =
+            |error: &dyn std::fmt::Display| StartError::Sink(format!("sink {name}: {error}"));
         Ok(match &self.sink.kind {
             SinkKind::Blackhole => Box::new(Blackhole::default()),
-            SinkKind::Stdout => {
-                self.refuse_loop()?;
-                let stdout = duplicate_stdout().map_err(|error| fail(&error))?;
-                let started = StdoutTransport::start(bell.waker(), Under::Run, stdout);
-                Box::new(started.map_err(|error| fail(&error))?)
-            }
+            SinkKind::Stdout => self.stdout(bell)?,
+            SinkKind::RemoteWrite(_) => return Err(fail(&"takes no logs")),
             SinkKind::File(file) => match &self.files {
                 Some(first) => Box::new(first.share(bell.waker())),
                 None => {
@@ -133,6 +142,103 @@ impl<'a> SinkParts<'a> {
                 let (name, in_flight) = (&self.sink.name, self.sink.limits.requests_in_flight);
                 let started = Http::start(name, http, wire, in_flight, self.network, bell.waker());
                 Box::new(started.map_err(|error| StartError::Sink(error.to_string()))?)
+            }
+        })
+    }
+
+    fn stdout(&mut self, bell: &Bell) -> Result<Box<dyn Transport>, StartError> {
+        if let Some(first) = &self.stdout {
+            return Ok(Box::new(first.share(bell.waker())));
+        }
+        self.refuse_loop()?;
+        let name = &self.sink.name;
+        let fail =
+            |error: &dyn std::fmt::Display| StartError::Sink(format!("sink {name}: {error}"));
+        let stdout = duplicate_stdout().map_err(|error| fail(&error))?;
+        let started = StdoutTransport::start(bell.waker(), Under::Run, stdout);
+        let first = started.map_err(|error| fail(&error))?;
+        let transport = first.share(bell.waker());
+        self.stdout = Some(first);
+        Ok(Box::new(transport))
+    }
+
+    /// The parts of the thread that takes the sink's samples.
+    pub(super) fn samples(
+        &mut self,
+        bell: &Bell,
+        inbox: &Arc<Inbox>,
+        board: &Arc<samples::board::Board>,
+    ) -> Result<samples::worker::Parts, StartError> {
+        let sink = self.sink;
+        let cluster_name = self.config.cluster_name.as_deref();
+        let limits = &sink.limits;
+        let (shape, codec): (Box<dyn Shape>, Codec) = match &sink.kind {
+            SinkKind::RemoteWrite(config) => {
+                let labels = config.labels.iter();
+                let labels =
+                    labels.filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+                let shape = RemoteWrite::new(config.version, labels.collect(), limits);
+                (Box::new(shape), Codec::Snappy)
+            }
+            _ => {
+                let rows = SampleRows::new(&sink.rows, limits, &self.config.node, cluster_name);
+                (Box::new(rows), Codec::Http(sink.compression))
+            }
+        };
+        Ok(samples::worker::Parts {
+            limits: limits.clone(),
+            inbox: Arc::clone(inbox),
+            shape,
+            packer: Packer::new(codec),
+            transport: self.samples_transport(bell)?,
+            board: Arc::clone(board),
+            clock: Arc::clone(self.clock),
+            seed: fastrand::u64(..),
+        })
+    }
+
+    /// The samples' own way to the sink. Only standard output is one with the logs', for there is but one; what waits
+    /// there waits in the operating system.
+    fn samples_transport(&mut self, bell: &Bell) -> Result<Box<dyn Transport>, StartError> {
+        let name = &self.sink.name;
+        let waker = bell.waker();
+        let fail =
+            |error: &dyn std::fmt::Display| StartError::Sink(format!("sink {name}: {error}"));
+        Ok(match &self.sink.kind {
+            SinkKind::Blackhole => Box::new(Blackhole::default()),
+            SinkKind::Stdout => self.stdout(bell)?,
+            SinkKind::File(file) => {
+                let own = FileSink {
+                    directory: file.metrics_directory(),
+                    ..file.clone()
+                };
+                let started = self.file(&own, bell).map_err(|error| fail(&error))?;
+                let transport = started.share(waker);
+                self.sample_files = Some(started);
+                Box::new(transport)
+            }
+            SinkKind::Http(http) => {
+                let mut own = http.as_ref().clone();
+                if let Some(url) = own.metrics_url.take() {
+                    own.url = url;
+                }
+                let wire = Wire {
+                    content_type: self.encoder().content_type(),
+                    content_encoding: self.sink.compression.content_encoding(),
+                };
+                let started = Http::start(name, &own, wire, 1, self.network, waker);
+                Box::new(started.map_err(|error| fail(&error))?)
+            }
+            SinkKind::RemoteWrite(config) => {
+                let started = Versions::start(
+                    &Surroundings::of_process(),
+                    name,
+                    &config.http,
+                    config.version,
+                    self.network,
+                    waker,
+                );
+                Box::new(started.map_err(|error| fail(&error))?)
             }
         })
     }
@@ -168,7 +274,12 @@ impl<'a> SinkParts<'a> {
 
     /// The sink's own numbers.
     pub(super) fn stats(&self) -> Option<SinkStats> {
-        let stats = self.files.as_ref()?.stats();
+        let files = [&self.files, &self.sample_files];
+        let files = files.into_iter().flatten();
+        let stats: Vec<_> = files.map(FileTransport::stats).collect();
+        if stats.is_empty() {
+            return None;
+        }
         let read = move || -> Vec<Stat> { super::stats::of_files(&stats) };
         Some(SinkStats {
             sink: self.sink.name.clone(),

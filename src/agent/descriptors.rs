@@ -11,6 +11,9 @@ use crate::config::bounds::bounds;
 /// Fewer are not worth holding; `logs.held_files_max` has the same lower bound.
 const HELD_FILES_MIN: usize = 16;
 
+/// More are not used for what is only quicker with them.
+const SPARE_MAX: usize = 2_048;
+
 /// The config with `logs.held_files_max` lowered to what the process has room for.
 pub(super) fn fitted(config: &Config) -> Config {
     let mut fitted = config.clone();
@@ -26,6 +29,14 @@ pub(super) fn fitted(config: &Config) -> Config {
         );
     }
     fitted
+}
+
+/// How many more the process may open beside all that is bounded, for what is only quicker with open files. `config`
+/// is a fitted one.
+pub(super) fn spare(config: &Config) -> usize {
+    let all = bounds(config).total.descriptors;
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(most.saturating_sub(all)).map_or(SPARE_MAX, |spare| spare.min(SPARE_MAX))
 }
 
 /// At most `wanted`, so that with `others` beside them there are at most `most`; `None`: no limit.

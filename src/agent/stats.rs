@@ -138,52 +138,58 @@ fn by_kind<'a>(
     })
 }
 
-/// A file sink's numbers.
-pub(super) fn of_files(stats: &FileStats) -> Vec<Stat> {
-    let numbers: [(&'static str, &'static str, &AtomicU64); 8] = [
+/// Reads one number of a file sink.
+type Read = fn(&FileStats) -> &AtomicU64;
+
+/// A file sink's numbers: those of its files of logs and of metrics together.
+pub(super) fn of_files(all: &[Arc<FileStats>]) -> Vec<Stat> {
+    let numbers: [(&'static str, &'static str, Read); 8] = [
         (
             "longshore_file_sink_files",
             "Files in the sink's directory.",
-            &stats.files,
+            |stats| &stats.files,
         ),
         (
             "longshore_file_sink_bytes",
             "Bytes of the files in the sink's directory.",
-            &stats.bytes,
+            |stats| &stats.bytes,
         ),
         (
             "longshore_file_sink_rolls_total",
             "Files rolled.",
-            &stats.rolls,
+            |stats| &stats.rolls,
         ),
         (
             "longshore_file_sink_retired_files_total",
             "Files deleted because of total_bytes_max.",
-            &stats.files_retired,
+            |stats| &stats.files_retired,
         ),
         (
             "longshore_file_sink_retired_bytes_total",
             "Bytes of files deleted because of total_bytes_max.",
-            &stats.bytes_retired,
+            |stats| &stats.bytes_retired,
         ),
         (
             "longshore_file_sink_write_errors_total",
             "Disk operations that failed.",
-            &stats.write_errors,
+            |stats| &stats.write_errors,
         ),
         (
             "longshore_file_sink_cut_bytes_total",
             "Bytes of unfinished writes, cut at start.",
-            &stats.bytes_cut,
+            |stats| &stats.bytes_cut,
         ),
         (
             "longshore_file_sink_damaged_files_total",
             "Files set aside at start because they could not be mended.",
-            &stats.files_damaged,
+            |stats| &stats.files_damaged,
         ),
     ];
     numbers
         .into_iter()
-        .map(|(name, help, value)| Stat::new(name, help, value.load(Ordering::Relaxed)))
+        .map(|(name, help, read)| {
+            let values = all.iter().map(|stats| read(stats).load(Ordering::Relaxed));
+            Stat::new(name, help, values.sum())
+        })
         .collect()
 }

@@ -26,7 +26,12 @@ impl Bell {
         Waker::new(move || bell.ring())
     }
 
-    fn ring(&self) {
+    /// Names the thread that it wakes.
+    pub(super) fn set(&self, thread: Thread) {
+        let _first: Result<(), Thread> = self.0.set(thread);
+    }
+
+    pub(super) fn ring(&self) {
         if let Some(thread) = self.0.get() {
             thread.unpark();
         }
@@ -41,10 +46,10 @@ pub(super) struct Running {
 }
 
 /// No drain has been asked for.
-const NOT_DRAINING: u64 = u64::MAX;
+pub(super) const NOT_DRAINING: u64 = u64::MAX;
 
 /// How long a worker sleeps at most, so that its heartbeat goes on.
-const SLEEP_MAX: Duration = Duration::from_millis(500);
+pub(super) const SLEEP_MAX: Duration = Duration::from_millis(500);
 
 impl Running {
     /// Asks it to drain until then.
@@ -72,7 +77,7 @@ pub(super) fn start(
     let thread = std::thread::Builder::new()
         .name(name)
         .spawn(move || {
-            let _first: Result<(), Thread> = its_bell.0.set(std::thread::current());
+            its_bell.set(std::thread::current());
             run(Worker::new(parts, checkpoint), clock.as_ref(), &its_drain)
         })
         .map_err(|source| StartError::Thread {

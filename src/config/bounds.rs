@@ -13,6 +13,9 @@
 //! + codec context                                    by codec and level
 //! ```
 //!
+//! Of a sink that takes metrics: `samples_bytes_max`, and two payloads of `payload_uncompressed_bytes_max` at most while
+//! one is encoded; of one that speaks remote write also 1,024 bytes for each of `metrics.series_max` series.
+//!
 //! Samples of the node: `series_max` times 512 bytes: a series and its labels in the snapshot that is shown and in the
 //! one that is made, and its line on the page.
 //!
@@ -40,6 +43,10 @@ pub const INFLATER_BYTES: u64 = 48 * KIB;
 pub const MARK_BYTES: u64 = 48;
 /// A deflate context, at any level, of any library.
 pub const GZIP_CONTEXT_BYTES: u64 = 512 * KIB;
+/// The labels of one series as remote write keeps them: seven, each with a name and a value of its own.
+const SERIES_LABELS_BYTES: u64 = KIB;
+/// A connection and its successor, or a file with its directory and successor.
+const SAMPLES_DESCRIPTORS: u64 = 3;
 /// One series of the node or a container: two snapshots and a line.
 pub const SERIES_BYTES: u64 = 512;
 /// A JSON string holds a byte as `\u00XX` at worst.
@@ -89,13 +96,13 @@ pub fn bounds(config: &Config) -> Bounds {
     let sinks: Vec<_> = config
         .sinks
         .iter()
-        .map(|sink| (sink.name.clone(), sink_bound(sink)))
+        .map(|sink| (sink.name.clone(), sink_bound(sink, series)))
         .collect();
     let total = sinks.iter().fold(base, |sum, (_, bound)| sum.plus(*bound));
     Bounds { base, sinks, total }
 }
 
-fn sink_bound(sink: &Sink) -> Bound {
+fn sink_bound(sink: &Sink, series: u64) -> Bound {
     let limits = &sink.limits;
     let workers = sink.workers as u64;
     let worker_descriptors = 3 + limits.gzip_open_max as u64;
@@ -103,13 +110,36 @@ fn sink_bound(sink: &Sink) -> Bound {
         SinkKind::Stdout | SinkKind::Blackhole => 0,
         // The open file and, while it is rolled, its directory and successor.
         SinkKind::File(_) => 3,
+        // Has no workers; its one connection is the samples'.
+        SinkKind::RemoteWrite(_) => 0,
         // A connection may be opened while an idle one is being closed.
         SinkKind::Http(_) => 2 * workers * limits.requests_in_flight as u64,
     };
-    Bound {
-        memory_bytes: workers.saturating_mul(worker_memory(limits, sink.compression)),
-        descriptors: workers * worker_descriptors + own + 1,
-    }
+    let logs = match sink.signals.logs {
+        true => Bound {
+            memory_bytes: workers.saturating_mul(worker_memory(limits, sink.compression)),
+            descriptors: workers * worker_descriptors + own + 1,
+        },
+        false => Bound::default(),
+    };
+    let metrics = match sink.signals.metrics {
+        true => Bound {
+            memory_bytes: samples_memory(sink, series),
+            descriptors: SAMPLES_DESCRIPTORS,
+        },
+        false => Bound::default(),
+    };
+    logs.plus(metrics)
+}
+
+/// The ring, a payload while it is encoded and compressed, and the labels of the series that are known.
+fn samples_memory(sink: &Sink, series: u64) -> u64 {
+    let labels = match &sink.kind {
+        SinkKind::RemoteWrite(_) => series.saturating_mul(SERIES_LABELS_BYTES),
+        _ => 0,
+    };
+    let payload = sink.limits.payload_uncompressed_bytes_max as u64;
+    (sink.limits.samples_bytes_max as u64 + 2 * payload).saturating_add(labels)
 }
 
 fn worker_memory(limits: &Limits, compression: Compression) -> u64 {

@@ -6,6 +6,7 @@
 mod file;
 mod http;
 mod metrics;
+mod remote_write;
 mod rows;
 mod sink;
 
@@ -162,7 +163,8 @@ fn sinks(top: &Section<'_>, config: &mut Config, report: &mut Report) {
         sole_owner(&sink, entry, &mut owners, &mut stdout, report);
         config.sinks.push(sink);
     }
-    let workers: usize = config.sinks.iter().map(|sink| sink.workers).sum();
+    let of_logs = config.sinks.iter().filter(|sink| sink.signals.logs);
+    let workers: usize = of_logs.map(|sink| sink.workers).sum();
     if workers > WORKERS_MAX {
         let text = format!(
             "the sinks have {workers} workers together; allowed are {WORKERS_MAX}: lower `workers`"
@@ -180,9 +182,16 @@ fn sole_owner<'n>(
     report: &mut Report,
 ) {
     let other = match &sink.kind {
-        SinkKind::File(file) => owners.insert(normal(&file.directory), &entry.key),
+        SinkKind::File(file) => {
+            let logs = owners.insert(normal(&file.directory), &entry.key);
+            let metrics = match sink.signals.metrics {
+                true => owners.insert(normal(&file.metrics_directory()), &entry.key),
+                false => None,
+            };
+            logs.or(metrics)
+        }
         SinkKind::Stdout => stdout.replace(&entry.key),
-        SinkKind::Blackhole | SinkKind::Http(_) => None,
+        SinkKind::Blackhole | SinkKind::Http(_) | SinkKind::RemoteWrite(_) => None,
     };
     if let Some(other) = other {
         let path = super::yaml::join("sinks", &entry.key);

@@ -3,8 +3,13 @@
 //! The checker, the renderer and the test of the config reference all read these tables, so they cannot disagree.
 //! A new number is one field, one default and one row here.
 
+mod limits;
+
 use super::metrics::Metrics;
+use super::scrape::Scrape;
 use super::{Config, FileSink, HttpSink, Limits, Logs, Sink};
+
+pub use self::limits::LIMITS;
 
 /// A key whose value is no plain number.
 #[derive(Clone, Copy, Debug)]
@@ -81,10 +86,12 @@ const TEXT: &str = "a text of 1 to 1024 printable characters";
 const PATH: &str = "an absolute path";
 const PATH_OR_NULL: &str = "an absolute path or null";
 const SWITCH: &str = "true or false";
+const URL: &str = "http://HOST[:PORT][/PATH] or https://..., without user, password and #";
 const NAMES: &str = "a list of at most 64 regular expressions for whole names";
 const PATTERN: &str = "a regular expression";
 const URL_OR_NULL: &str =
     "http://HOST[:PORT][/PATH] or https://..., without user, password and #, or null";
+const LABELS: &str = "a mapping of label names to texts; null leaves a default one out";
 const SECRET: &str = "a text, or {file: PATH} with an absolute path";
 
 const fn key(name: &'static str, allowed: &'static str) -> Key {
@@ -162,7 +169,7 @@ pub static LOGS_NUMBERS: [Number<Logs>; 6] = [
 ];
 
 /// `metrics`, without numbers.
-pub static METRICS: [Key; 12] = [
+pub static METRICS: [Key; 13] = [
     key("enabled", SWITCH),
     key("profile", "minimal, standard or full"),
     key("keep", NAMES),
@@ -175,6 +182,30 @@ pub static METRICS: [Key; 12] = [
     key("disks_exclude", PATTERN),
     key("interfaces_exclude", PATTERN),
     key("ip", "a mapping"),
+    key("scrape", "a list of at most 64 mappings"),
+];
+
+/// `metrics.scrape`, beside what an HTTP request needs, without numbers.
+pub static SCRAPE: [Key; 3] = [
+    key("keep", NAMES),
+    key("drop", NAMES),
+    key("labels", LABELS),
+];
+
+/// Numbers of `metrics.scrape`.
+pub static SCRAPE_NUMBERS: [Number<Scrape>; 2] = [
+    Number::new(
+        "interval_ms",
+        (SECOND, HOUR),
+        |scrape| scrape.interval_ms,
+        |scrape, value| scrape.interval_ms = value,
+    ),
+    Number::new(
+        "series_max",
+        (1, 1_000_000),
+        |scrape| scrape.series_max as u64,
+        |scrape, value| scrape.series_max = value as usize,
+    ),
 ];
 
 /// Numbers of `metrics`.
@@ -218,8 +249,9 @@ pub static OWN_LOG: [Key; 2] = [
 ];
 
 /// What every sink has, without numbers.
-pub static SINK: [Key; 9] = [
-    key("type", "http, file, stdout or blackhole"),
+pub static SINK: [Key; 10] = [
+    key("type", "http, file, stdout, blackhole or remote_write"),
+    key("signals", "a list of logs, metrics or both"),
     key(
         "read_from",
         "beginning, end, or a mapping with age_max_ms, bytes_max or both",
@@ -289,11 +321,9 @@ pub static FILE_NUMBERS: [Number<FileSink>; 3] = [
 ];
 
 /// Type `http`, without numbers.
-pub static HTTP: [Key; 5] = [
-    key(
-        "url",
-        "http://HOST[:PORT][/PATH] or https://..., without user, password and #",
-    ),
+pub static HTTP: [Key; 6] = [
+    key("url", URL),
+    key("metrics_url", URL_OR_NULL),
     key(
         "headers",
         "a mapping of header names to texts or {file: PATH}",
@@ -325,6 +355,23 @@ pub static HTTP_NUMBERS: [Number<HttpSink>; 3] = [
     ),
 ];
 
+/// Type `remote_write`, beside what an HTTP request needs.
+pub static REMOTE_WRITE: [Key; 2] = [key("version", "1 or 2"), key("labels", LABELS)];
+
+/// The keys of every sink that one of type `remote_write` has.
+const OF_REMOTE_WRITE: [&str; 10] = [
+    "type",
+    "signals",
+    "payload_uncompressed_bytes_max",
+    "payload_records_max",
+    "backoff_min_ms",
+    "backoff_max_ms",
+    "probe_interval_ms",
+    "stuck_after_ms",
+    "samples_bytes_max",
+    "samples_age_max_ms",
+];
+
 /// `basic`.
 pub static BASIC: [Key; 2] = [key("user", "a text without colon"), key("password", SECRET)];
 
@@ -333,118 +380,6 @@ pub static TLS: [Key; 3] = [
     key("ca_file", PATH_OR_NULL),
     key("certificate_file", PATH_OR_NULL),
     key("key_file", PATH_OR_NULL),
-];
-
-/// Numbers of [`Limits`], directly at the sink's level.
-pub static LIMITS: [Number<Limits>; 18] = [
-    Number::new(
-        "record_bytes_max",
-        (KIB, 16 * MIB),
-        |limits| limits.record_bytes_max as u64,
-        |limits, value| limits.record_bytes_max = value as usize,
-    ),
-    Number::new(
-        "block_bytes",
-        (64 * KIB, 4 * MIB),
-        |limits| limits.block_bytes as u64,
-        |limits, value| limits.block_bytes = value as usize,
-    ),
-    Number::new(
-        "join_bytes_max",
-        (64 * KIB, 256 * MIB),
-        |limits| limits.join_bytes_max as u64,
-        |limits, value| limits.join_bytes_max = value as usize,
-    ),
-    Number::new(
-        "partial_timeout_ms",
-        (SECOND, HOUR),
-        |limits| limits.partial_timeout_ms,
-        |limits, value| limits.partial_timeout_ms = value,
-    ),
-    Number::new(
-        "payload_bytes_max",
-        (16 * KIB, 64 * MIB),
-        |limits| limits.payload_bytes_max as u64,
-        |limits, value| limits.payload_bytes_max = value as usize,
-    ),
-    Number::new(
-        "payload_uncompressed_bytes_max",
-        (16 * KIB, 256 * MIB),
-        |limits| limits.payload_uncompressed_bytes_max as u64,
-        |limits, value| limits.payload_uncompressed_bytes_max = value as usize,
-    ),
-    Number::new(
-        "payload_records_max",
-        (1, 1_000_000),
-        |limits| u64::from(limits.payload_records_max),
-        |limits, value| limits.payload_records_max = value as u32,
-    ),
-    Number::new(
-        "flush_interval_ms",
-        (10, 10 * MINUTE),
-        |limits| limits.flush_interval_ms,
-        |limits, value| limits.flush_interval_ms = value,
-    ),
-    Number::new(
-        "payload_slots",
-        (1, 256),
-        |limits| limits.payload_slots as u64,
-        |limits, value| limits.payload_slots = value as usize,
-    ),
-    Number::new(
-        "requests_in_flight",
-        (1, 64),
-        |limits| limits.requests_in_flight as u64,
-        |limits, value| limits.requests_in_flight = value as usize,
-    ),
-    Number::new(
-        "backoff_min_ms",
-        (10, MINUTE),
-        |limits| limits.backoff_min_ms,
-        |limits, value| limits.backoff_min_ms = value,
-    ),
-    Number::new(
-        "backoff_max_ms",
-        (10, HOUR),
-        |limits| limits.backoff_max_ms,
-        |limits, value| limits.backoff_max_ms = value,
-    ),
-    Number::new(
-        "probe_interval_ms",
-        (SECOND, HOUR),
-        |limits| limits.probe_interval_ms,
-        |limits, value| limits.probe_interval_ms = value,
-    ),
-    Number::new(
-        "stuck_after_ms",
-        (SECOND, DAY),
-        |limits| limits.stuck_after_ms,
-        |limits, value| limits.stuck_after_ms = value,
-    ),
-    Number::new(
-        "rejects_per_minute_max",
-        (0, 1_000_000),
-        |limits| u64::from(limits.rejects_per_minute_max),
-        |limits, value| limits.rejects_per_minute_max = value as u32,
-    ),
-    Number::new(
-        "dead_letter_bytes_max",
-        (0, 64 * GIB),
-        |limits| limits.dead_letter_bytes_max,
-        |limits, value| limits.dead_letter_bytes_max = value,
-    ),
-    Number::new(
-        "gzip_open_max",
-        (1, 256),
-        |limits| limits.gzip_open_max as u64,
-        |limits, value| limits.gzip_open_max = value as usize,
-    ),
-    Number::new(
-        "checkpoint_interval_ms",
-        (100, MINUTE),
-        |limits| limits.checkpoint_interval_ms,
-        |limits, value| limits.checkpoint_interval_ms = value,
-    ),
 ];
 
 /// The keys of one place in a config, with what each may be.
@@ -470,6 +405,13 @@ impl Known {
     #[must_use]
     pub fn and(mut self, others: Known) -> Known {
         self.0.extend(others.0);
+        self
+    }
+
+    /// Only those whose name is `wanted`.
+    #[must_use]
+    fn only(mut self, wanted: impl Fn(&str) -> bool) -> Known {
+        self.0.retain(|(name, _)| wanted(name));
         self
     }
 
@@ -503,13 +445,45 @@ pub fn http() -> Known {
     Known::of(&HTTP).numbers(&HTTP_NUMBERS)
 }
 
+/// Keys of an entry of `metrics.scrape`.
+pub fn scrape() -> Known {
+    http()
+        .only(|name| name != "metrics_url")
+        .and(Known::of(&SCRAPE).numbers(&SCRAPE_NUMBERS))
+}
+
+/// Keys of the type `remote_write` alone.
+pub fn remote_write() -> Known {
+    Known::of(&REMOTE_WRITE)
+}
+
+/// All keys of the type `remote_write`: its own, those of a request, and some of every sink's.
+pub fn all_of_remote_write() -> Known {
+    common()
+        .only(|name| OF_REMOTE_WRITE.contains(&name))
+        .and(http().only(|name| name != "metrics_url"))
+        .and(remote_write())
+}
+
+/// The limits that a sink of type `remote_write` has.
+pub fn limits_of_remote_write() -> Vec<Number<Limits>> {
+    let limits = LIMITS.iter().cloned();
+    limits
+        .filter(|limit| OF_REMOTE_WRITE.contains(&limit.name))
+        .collect()
+}
+
 /// Every place in a config with its keys, in the order of the reference.
-pub fn places() -> [(&'static str, Known); 12] {
+pub fn places() -> [(&'static str, Known); 14] {
     [
         ("the top level", Known::of(&TOP).numbers(&TOP_NUMBERS)),
         ("logs", Known::of(&LOGS).numbers(&LOGS_NUMBERS)),
         ("metrics", Known::of(&METRICS).numbers(&METRICS_NUMBERS)),
         ("metrics.ip", Known::of(&IP)),
+        (
+            "metrics.scrape",
+            Known::of(&SCRAPE).numbers(&SCRAPE_NUMBERS),
+        ),
         ("admin", Known::of(&ADMIN)),
         ("own_log", Known::of(&OWN_LOG)),
         ("sinks.NAME", common()),
@@ -519,6 +493,7 @@ pub fn places() -> [(&'static str, Known); 12] {
         ),
         ("sinks.NAME of type file", file()),
         ("sinks.NAME of type http", http()),
+        ("sinks.NAME of type remote_write", remote_write()),
         ("sinks.NAME.basic", Known::of(&BASIC)),
         ("sinks.NAME.tls", Known::of(&TLS)),
     ]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::pattern::Pattern;
+use super::scrape::Scrape;
 use super::substitute::Environment;
 
 /// What is measured.
@@ -38,6 +39,8 @@ pub struct Metrics {
     pub interfaces_exclude: Pattern,
     /// The node's addresses.
     pub ip: Ip,
+    /// What others on the own node show.
+    pub scrape: Vec<Scrape>,
 }
 
 /// Which families are measured.
@@ -135,6 +138,7 @@ impl Metrics {
             disks_exclude: own(DISKS_EXCLUDE),
             interfaces_exclude: own(NOTHING),
             ip: Ip::default(),
+            scrape: Vec::new(),
         }
     }
 

@@ -6,13 +6,16 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::keys::{
-    FILE_NUMBERS, HTTP_NUMBERS, LIMITS, LOGS_NUMBERS, METRICS_NUMBERS, Number, TOP_NUMBERS,
+    FILE_NUMBERS, HTTP_NUMBERS, LIMITS, LOGS_NUMBERS, METRICS_NUMBERS, Number, SCRAPE_NUMBERS,
+    TOP_NUMBERS, limits_of_remote_write,
 };
 use super::metrics::{Metrics, Profile};
 use super::pattern::Pattern;
+use super::scrape::Scrape;
 use super::substitute::escape;
 use super::{
-    Auth, Columns, Compression, Config, ReadFrom, RowFormat, Rows, Secret, Sink, SinkKind,
+    Auth, Columns, Compression, Config, ReadFrom, RemoteWriteSink, RemoteWriteVersion, RowFormat,
+    Rows, Secret, Sink, SinkKind,
 };
 
 /// What stands in place of a secret.
@@ -156,6 +159,37 @@ impl Page {
         self.scalar_or_null("cilium_url", ip.cilium_url.as_deref());
         self.raw("compat_azure", ip.compat_azure);
         self.close();
+        if metrics.scrape.is_empty() {
+            self.raw("scrape", "[]");
+        } else {
+            self.open("scrape");
+            for target in &metrics.scrape {
+                self.scrape(target);
+            }
+            self.close();
+        }
+        self.close();
+    }
+
+    /// One item of a list: a dash, and its keys one level deeper.
+    fn scrape(&mut self, target: &Scrape) {
+        let indent = self.depth * 2;
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{:indent$}-", "");
+        self.depth += 1;
+        self.http(&target.http);
+        self.numbers(&SCRAPE_NUMBERS, target);
+        self.patterns("keep", &target.keep);
+        self.patterns("drop", &target.drop);
+        self.labels(&target.labels);
+        self.close();
+    }
+
+    fn labels(&mut self, labels: &[(String, Option<String>)]) {
+        self.open("labels");
+        for (name, value) in labels {
+            self.scalar_or_null(&quoted(name), value.as_deref());
+        }
         self.close();
     }
 
@@ -171,8 +205,27 @@ impl Page {
             }
             SinkKind::Http(http) => {
                 self.raw("type", "http");
+                let url = http.metrics_url.as_deref();
+                self.scalar_or_null("metrics_url", url);
                 self.http(http);
             }
+            SinkKind::RemoteWrite(sink) => {
+                self.raw("type", "remote_write");
+                self.http(&sink.http);
+                self.remote_write(sink);
+            }
+        }
+        let words = [
+            ("logs", sink.signals.logs),
+            ("metrics", sink.signals.metrics),
+        ];
+        let words = words.iter().filter(|(_, taken)| *taken);
+        let words: Vec<&str> = words.map(|(word, _)| *word).collect();
+        self.raw("signals", format!("[{}]", words.join(", ")));
+        if matches!(sink.kind, SinkKind::RemoteWrite(_)) {
+            self.numbers(&limits_of_remote_write(), &sink.limits);
+            self.close();
+            return;
         }
         self.raw("workers", sink.workers);
         self.read_from(sink.read_from);
@@ -228,6 +281,15 @@ impl Page {
         }
         self.close();
         self.numbers(&HTTP_NUMBERS, http);
+    }
+
+    fn remote_write(&mut self, sink: &RemoteWriteSink) {
+        let version = match sink.version {
+            RemoteWriteVersion::One => 1,
+            RemoteWriteVersion::Two => 2,
+        };
+        self.raw("version", version);
+        self.labels(&sink.labels);
     }
 
     fn read_from(&mut self, read_from: ReadFrom) {

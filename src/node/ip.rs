@@ -96,8 +96,8 @@ pub type SharedFacts = Arc<Mutex<Option<ClusterFacts>>>;
 /// What may be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IpSettings {
-    /// Where the `host-local` plugin keeps its files, on the host.
-    pub host_local_directory: PathBuf,
+    /// Where the `host-local` plugin keeps its files, on the host; `None`: not read.
+    pub host_local_directory: Option<PathBuf>,
     /// Where network plugins are configured, on the host.
     pub configuration_directory: PathBuf,
     /// Pages of address managers on this node.
@@ -109,7 +109,7 @@ pub struct IpSettings {
 impl Default for IpSettings {
     fn default() -> IpSettings {
         IpSettings {
-            host_local_directory: PathBuf::from("/var/lib/cni/networks"),
+            host_local_directory: Some(PathBuf::from("/var/lib/cni/networks")),
             configuration_directory: PathBuf::from("/etc/cni/net.d"),
             endpoints: Vec::new(),
             compat_azure: false,
@@ -171,7 +171,7 @@ impl IpUsage {
         let settings = &self.settings;
         self.host_local.refresh(
             host,
-            &settings.host_local_directory,
+            settings.host_local_directory.as_deref()?,
             &settings.configuration_directory,
             out.taken,
         );

@@ -10,29 +10,7 @@ use super::ledger::Accounts;
 use crate::catalog::chain::Identity;
 use crate::clock::Time;
 use crate::record::ChainMeta;
-
-/// How a sink is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Health {
-    /// Delivering, or nothing to deliver.
-    #[default]
-    Good,
-    /// The last attempt failed; trying again after a back-off.
-    Retrying,
-    /// Something a person must mend; probing now and then.
-    Paused,
-}
-
-impl Health {
-    /// Its name in `/status`.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Health::Good => "good",
-            Health::Retrying => "retrying",
-            Health::Paused => "paused",
-        }
-    }
-}
+pub use crate::sink::gate::Health;
 
 /// Things that are counted beside the ledger, per worker since the agent started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,13 +13,13 @@ use std::time::Duration;
 use self::cutter::Cutter;
 use self::flight::{Flight, Piece, ranges};
 use super::board::{Counters, Health};
-use super::gate::{BackOff, Gate};
 use super::ledger::Drop;
 use super::payload::{Payload, Spare};
 use crate::clock::Time;
 use crate::config::{Compression, Limits};
 use crate::encode::Encode;
 use crate::sink::dead_letter::{DeadLetters, Kept};
+use crate::sink::gate::{BackOff, Gate};
 use crate::sink::{Attempt, Item, Reason, Transport, Verdict};
 
 /// How long a transport that took no attempt, though none is due to end, is left alone.

@@ -144,7 +144,7 @@ fn whole_bytes(file: &File, len_bytes: u64) -> io::Result<u64> {
 }
 
 /// A moment as RFC 3339 in UTC, to the millisecond; moments before 1970 are shown as 1970.
-fn rfc3339(moment: SystemTime) -> String {
+pub fn rfc3339(moment: SystemTime) -> String {
     let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     // Days to a date of the proleptic Gregorian calendar, in years that begin in March so that the leap day is last

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use self::client::Exchange;
 use self::connect::ProxySettings;
-use self::verdict::Failure;
+use self::verdict::{Failure, Judge};
 use super::{Attempt, Transport, Verdict};
 use crate::clock::{Clock, SystemClock};
 use crate::config::HttpSink;
@@ -75,6 +75,15 @@ pub struct Mistake {
 }
 
 impl Mistake {
+    /// The same, of the sink (or other user of HTTP) of this name.
+    pub fn of(self, sink: &str) -> StartError {
+        StartError {
+            sink: sink.to_owned(),
+            setting: self.setting,
+            problem: self.problem,
+        }
+    }
+
     fn new(setting: impl Into<String>, problem: impl Into<String>) -> Mistake {
         Mistake {
             setting: setting.into(),
@@ -86,6 +95,7 @@ impl Mistake {
 /// The transport of an `http` sink.
 pub struct Http {
     exchange: Arc<Exchange>,
+    judge: Judge,
     runtime: Handle,
     /// Dropping the set cancels what is still under way.
     tasks: JoinSet<()>,
@@ -131,17 +141,12 @@ impl Http {
         waker: Waker,
     ) -> Result<Http, StartError> {
         let in_flight_max = in_flight_max.max(1);
-        let exchange =
-            Exchange::new(surroundings, name, config, wire, in_flight_max).map_err(|mistake| {
-                StartError {
-                    sink: name.to_string(),
-                    setting: mistake.setting,
-                    problem: mistake.problem,
-                }
-            })?;
+        let exchange = Exchange::new(surroundings, name, config, wire, in_flight_max)
+            .map_err(|mistake| mistake.of(name))?;
         let (sender, verdicts) = channel();
         Ok(Http {
             exchange: Arc::new(exchange),
+            judge: Arc::new(verdict::judge),
             runtime: runtime.clone(),
             tasks: JoinSet::new(),
             sender,
@@ -150,6 +155,14 @@ impl Http {
             in_flight: 0,
             in_flight_max,
         })
+    }
+}
+
+impl Http {
+    /// The same, with answers read as another protocol means them.
+    #[must_use]
+    pub fn judged_by(self, judge: Judge) -> Http {
+        Http { judge, ..self }
     }
 }
 
@@ -166,9 +179,10 @@ impl Transport for Http {
             waker: self.waker.clone(),
         };
         let exchange = Arc::clone(&self.exchange);
+        let judge = Arc::clone(&self.judge);
         self.tasks.spawn_on(
             async move {
-                let verdict = exchange.attempt(attempt.body).await;
+                let verdict = exchange.attempt(attempt.body, &judge).await;
                 ticket.settle(verdict);
             },
             &self.runtime,

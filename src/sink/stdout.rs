@@ -48,8 +48,14 @@ pub enum StartError {
 /// The transport to standard output.
 #[derive(Debug)]
 pub struct StdoutTransport {
-    jobs: SyncSender<Pending>,
+    thread: Arc<Thread>,
     outbox: Arc<Outbox>,
+}
+
+/// The thread that writes, shared by all handles on it.
+#[derive(Debug)]
+struct Thread {
+    jobs: SyncSender<Pending>,
     closed: Arc<AtomicBool>,
     closing: Arc<AtomicBool>,
 }
@@ -76,22 +82,33 @@ impl StdoutTransport {
             .spawn(move || output.run(&queue))
             .map_err(|source| StartError::Thread { source })?;
         Ok(StdoutTransport {
-            jobs,
+            thread: Arc::new(Thread {
+                jobs,
+                closed,
+                closing,
+            }),
             outbox: Outbox::new(waker),
-            closed,
-            closing,
         })
+    }
+
+    /// A further handle on the same output, so that payloads of two origins never mix.
+    pub fn share(&self, waker: Waker) -> StdoutTransport {
+        StdoutTransport {
+            thread: Arc::clone(&self.thread),
+            outbox: Outbox::new(waker),
+        }
     }
 
     /// Whether nobody reads any more, under [`Under::Read`]: the command ends with exit code 0.
     pub fn closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.thread.closed.load(Ordering::Acquire)
     }
 }
 
 impl Transport for StdoutTransport {
     fn try_submit(&mut self, attempt: Attempt) -> Result<(), Attempt> {
         match self
+            .thread
             .jobs
             .try_send(Pending::new(attempt, Arc::clone(&self.outbox)))
         {
@@ -107,7 +124,7 @@ impl Transport for StdoutTransport {
     }
 }
 
-impl Drop for StdoutTransport {
+impl Drop for Thread {
     /// Does not wait: a reader that never reads would hold the agent's end.
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Release);

@@ -85,7 +85,7 @@ fn healthz_names_what_hangs_and_nothing_else_matters_to_it() {
     assert_eq!(all.code, 503);
     assert_eq!(
         all.body.lines().count(),
-        1 + admin.boards.len(),
+        2 + admin.boards.len(),
         "{}",
         all.body
     );
@@ -100,6 +100,7 @@ fn healthz_names_what_hangs_and_nothing_else_matters_to_it() {
     for board in admin.boards.iter().skip(1) {
         board.stepped(now);
     }
+    admin.samples.stepped(now);
     let one = admin.get("/healthz");
     assert_eq!(one.code, 503);
     assert_eq!(

@@ -13,7 +13,7 @@ use longshore::config::render::render;
 use longshore::config::yaml::{Node, Value, read};
 use longshore::pipeline::ledger::{Drop, Exclusion};
 
-const TYPES: [&str; 4] = ["http", "file", "stdout", "blackhole"];
+const TYPES: [&str; 5] = ["http", "file", "stdout", "blackhole", "remote_write"];
 
 fn page(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -21,7 +21,7 @@ fn page(name: &str) -> String {
 }
 
 fn least(sink_type: &str) -> String {
-    let url = if sink_type == "http" {
+    let url = if ["http", "remote_write"].contains(&sink_type) {
         "    url: https://logs.example/rows\n"
     } else {
         ""
@@ -31,7 +31,13 @@ fn least(sink_type: &str) -> String {
 
 /// All of an environment that the examples ask for.
 fn environment(name: &str) -> Option<String> {
-    let known = ["NODE_NAME", "CLUSTER_NAME", "LOGS_TOKEN", "LOGS_URL"];
+    let known = [
+        "NODE_NAME",
+        "CLUSTER_NAME",
+        "LOGS_TOKEN",
+        "LOGS_URL",
+        "NODE_IP",
+    ];
     let value = if name == "LOGS_URL" {
         "https://logs.example/rows"
     } else {
@@ -44,10 +50,10 @@ fn without_environment(_: &str) -> Option<String> {
     None
 }
 
-/// The effective config of a sink of which only what is needed is given.
-fn effective(sink_type: &str) -> Node {
+/// The effective config of a sink of which only what is needed is given; `further` stands before it.
+fn effective(sink_type: &str, further: &str) -> Node {
     let config = parse(
-        &least(sink_type),
+        &format!("{further}{}", least(sink_type)),
         "f",
         &without_environment,
         "the host's name",
@@ -72,11 +78,20 @@ fn cell(node: &Node, path: &str) -> Option<String> {
     };
     let value = &entries.iter().find(|entry| entry.key == first)?.value;
     match (rest, &value.value) {
+        (Some(rest), Value::List(items)) => cell(items.first()?, rest),
         (Some(rest), _) => cell(value, rest),
         (None, Value::Scalar(scalar)) if scalar.is_null() => Some("none".to_owned()),
         (None, Value::Scalar(scalar)) => Some(format!("`{}`", scalar.text)),
         (None, Value::Map(entries)) if entries.is_empty() => Some("`{}`".to_owned()),
         (None, Value::List(items)) if items.is_empty() => Some("`[]`".to_owned()),
+        (None, Value::List(items)) => {
+            let items = items.iter().map(|item| match &item.value {
+                Value::Scalar(scalar) => scalar.text.as_str(),
+                _ => "...",
+            });
+            let items: Vec<&str> = items.collect();
+            Some(format!("`[{}]`", items.join(", ")))
+        }
         (None, _) => Some("see below".to_owned()),
     }
 }
@@ -118,6 +133,10 @@ fn default_of(place: &str, key: &str) -> String {
     } else {
         &TYPES[..1]
     };
+    let further = match place {
+        "metrics.scrape" => "metrics: {scrape: [{url: 'http://h/metrics'}]}\n",
+        _ => "",
+    };
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for sink_type in types {
         if only.is_some_and(|only| only != *sink_type)
@@ -125,7 +144,12 @@ fn default_of(place: &str, key: &str) -> String {
         {
             continue;
         }
-        let value = cell(&effective(sink_type), &path).unwrap_or_else(|| "none".to_owned());
+        let found = cell(&effective(sink_type, further), &path);
+        if found.is_none() && *sink_type == "remote_write" && place == "sinks.NAME" {
+            // Not a key of this type.
+            continue;
+        }
+        let value = found.unwrap_or_else(|| "none".to_owned());
         match groups.iter_mut().find(|(known, _)| *known == value) {
             Some((_, types)) => types.push(sink_type),
             None => groups.push((value, vec![sink_type])),
@@ -219,6 +243,25 @@ fn every_example_loads() {
             panic!("{example}\n{mistakes:#?}");
         }
     }
+}
+
+/// A reason that METRICS.md does not explain in the row of its family.
+fn unexplained(metrics: &str, family: &str, reasons: &[&str]) -> Option<String> {
+    let start = format!("| `{family}` |");
+    let row = metrics.lines().find(|line| line.starts_with(&start))?;
+    let mut reasons = reasons.iter();
+    let missing = reasons.find(|reason| !row.contains(&format!("`{reason}`: ")))?;
+    Some((*missing).to_owned())
+}
+
+/// Each reason why samples are dropped stands in METRICS.md.
+#[test]
+fn every_reason_of_the_samples_is_explained() {
+    use longshore::samples::ledger::Drop;
+    let reasons = Drop::ALL.map(Drop::as_str);
+    let family = "longshore_samples_dropped_total";
+    assert_eq!(unexplained(&page("METRICS.md"), family, &reasons), None);
+    assert!(page("METRICS.md").contains(family));
 }
 
 /// Each reason of the ledger stands in METRICS.md, in the row of its family.

@@ -120,7 +120,7 @@ impl Collectors {
         let containers = Containers::new(ContainerSettings::default(), Box::new(names));
         let live: SharedLive = containers.live();
         let settings = IpSettings {
-            host_local_directory: PathBuf::from("/nonexistent"),
+            host_local_directory: Some(PathBuf::from("/nonexistent")),
             configuration_directory: PathBuf::from(plan.text("networks")),
             ..IpSettings::default()
         };

@@ -62,6 +62,16 @@ const ROOMS: &[Row] = &[
         "one attempt, one verdict: knows bytes only, neither records nor cursors",
     ),
     (
+        &["samples"],
+        &["clock", "waker", "config", "node", "encode", "sink"],
+        "the side door: knows no log, no cursor and nothing of the pipeline",
+    ),
+    (
+        &["scrape"],
+        &["clock", "config", "node", "sink"],
+        "another source of samples; fetches with the sinks' client",
+    ),
+    (
         &["pipeline", "checkpoint"],
         &[
             "clock", "files", "record", "config", "catalog", "tail", "select", "encode", "sink",
@@ -71,7 +81,8 @@ const ROOMS: &[Row] = &[
     (
         &["admin"],
         &[
-            "clock", "record", "config", "node", "own_log", "catalog", "pipeline",
+            "clock", "record", "config", "node", "own_log", "catalog", "sink", "samples",
+            "pipeline",
         ],
         "shows what the others publish, and is needed by none of them",
     ),
@@ -88,6 +99,8 @@ const ROOMS: &[Row] = &[
             "catalog",
             "encode",
             "sink",
+            "samples",
+            "scrape",
             "pipeline",
             "checkpoint",
             "admin",

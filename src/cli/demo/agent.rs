@@ -8,7 +8,8 @@ use super::DemoError;
 use crate::agent::Surroundings;
 use crate::config::metrics::Metrics;
 use crate::config::{
-    Admin, Compression, Config, FileSink, Limits, Logs, OwnLog, ReadFrom, Rows, Sink, SinkKind,
+    Admin, Compression, Config, FileSink, Limits, Logs, OwnLog, ReadFrom, Rows, Signals, Sink,
+    SinkKind,
 };
 use crate::pipeline::board::Board;
 use crate::pipeline::ledger::Accounts;
@@ -122,6 +123,10 @@ pub fn config(directory: &Path) -> Config {
             }),
             rows: Rows::default(),
             compression: Compression::Gzip(1),
+            signals: Signals {
+                logs: true,
+                metrics: false,
+            },
             read_from: ReadFrom::Beginning,
             workers: 1,
             limits: Limits::default(),

@@ -28,6 +28,12 @@ const HEADERS_OF_THE_CLIENT: [&str; 8] = [
 pub(super) fn check(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     section.numbers(&HTTP_NUMBERS, http, report);
     url(section, http, report);
+    if let Some(field) = section.field("metrics_url")
+        && !field.is_null()
+        && let Some(url) = url_in(&field, report)
+    {
+        http.metrics_url = Some(url);
+    }
     headers(section, http, report);
     auth(section, http, report);
     tls(section, http, report);
@@ -38,20 +44,25 @@ fn url(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
         section.missing("url", report);
         return;
     };
-    let Some(text) = field.text() else {
-        field.refuse_hidden(report);
-        return;
-    };
-    match wrong_url(text) {
-        None => text.clone_into(&mut http.url),
-        Some(wrong) => {
-            let text = format!(
-                "{wrong}; allowed is {} (the value is not shown)",
-                field.allowed
-            );
-            report.add(field.place, &field.path, text);
-        }
+    if let Some(url) = url_in(&field, report) {
+        http.url = url;
     }
+}
+
+/// A URL that can be posted to.
+pub(super) fn url_in(field: &Field<'_>, report: &mut Report) -> Option<String> {
+    let Some(text) = field.text() else {
+        return field.wrong_hidden(report);
+    };
+    let Some(wrong) = wrong_url(text) else {
+        return Some(text.to_owned());
+    };
+    let text = format!(
+        "{wrong}; allowed is {} (the value is not shown)",
+        field.allowed
+    );
+    report.add(field.place, &field.path, text);
+    None
 }
 
 /// What is wrong with a URL.
@@ -196,7 +207,8 @@ fn tls(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     let any = ["ca_file", "certificate_file", "key_file"]
         .into_iter()
         .any(given);
-    if any && http.url.to_ascii_lowercase().starts_with("http://") {
+    let is_plain = |url: &str| url.to_ascii_lowercase().starts_with("http://");
+    if any && (is_plain(&http.url) || http.metrics_url.as_deref().is_some_and(is_plain)) {
         let text = "has no effect with an http:// URL; use https:// or leave it out";
         report.add(inner.place, &inner.path, text);
     }

@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 
-use super::http::wrong_url;
-use crate::config::keys::{IP, Known, METRICS, METRICS_NUMBERS};
+use super::http::{self, wrong_url};
+use super::remote_write::labels;
+use crate::config::keys::{
+    IP, Known, METRICS, METRICS_NUMBERS, SCRAPE_NUMBERS, scrape as scrape_keys,
+};
 use crate::config::metrics::{Ip, Metrics, Profile};
 use crate::config::mistake::Report;
 use crate::config::pattern::Pattern;
+use crate::config::scrape::Scrape;
 use crate::config::walk::{Field, Section};
 use crate::config::yaml::Value;
 
+/// Most targets that are scraped.
+const TARGETS_MAX: usize = 64;
 /// Most expressions of one list.
 const PATTERNS_MAX: usize = 64;
 
@@ -51,6 +57,36 @@ pub(super) fn check(top: &Section<'_>, metrics: &mut Metrics, report: &mut Repor
         }
     }
     ip(&section, &mut metrics.ip, report);
+    scrape(&section, &mut metrics.scrape, report);
+}
+
+fn scrape(section: &Section<'_>, targets: &mut Vec<Scrape>, report: &mut Report) {
+    let Some(field) = section.field("scrape") else {
+        return;
+    };
+    let Value::List(items) = &field.node.value else {
+        return field.refuse(report);
+    };
+    if items.len() > TARGETS_MAX {
+        let text = format!("found {}; allowed are {TARGETS_MAX}", items.len());
+        report.add(field.place, &field.path, text);
+    }
+    for (at, item) in items.iter().take(TARGETS_MAX).enumerate() {
+        let path = format!("{}[{at}]", field.path);
+        let Some(section) = Section::of(item, path, item.place, scrape_keys(), report) else {
+            continue;
+        };
+        section.refuse_unknown(report);
+        let mut target = Scrape::new(String::new());
+        http::check(&section, &mut target.http, report);
+        let url = std::mem::take(&mut target.http.url);
+        target.set_url(url);
+        section.numbers(&SCRAPE_NUMBERS, &mut target, report);
+        target.keep = patterns(&section, "keep", report);
+        target.drop = patterns(&section, "drop", report);
+        labels(&section, &mut target.labels, report);
+        targets.push(target);
+    }
 }
 
 /// The roots: from the section; else from the environment, which may be wrong, too.

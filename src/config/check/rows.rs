@@ -10,13 +10,13 @@ use crate::config::keys::Known;
 use crate::config::mistake::{Report, nearest};
 use crate::config::walk::{Section, is_name};
 use crate::config::yaml::{Node, Scalar, Value, join};
-use crate::config::{Columns, RowFormat, Rows};
+use crate::config::{Columns, RowFormat, Rows, Signals};
 
 /// Most static fields of one sink.
 const FIELDS_MAX: usize = 256;
 
 /// Fills in `rows`.
-pub(super) fn check(section: &Section<'_>, rows: &mut Rows, report: &mut Report) {
+pub(super) fn check(section: &Section<'_>, rows: &mut Rows, signals: Signals, report: &mut Report) {
     let formats = [
         ("ndjson", RowFormat::Ndjson),
         ("json_array", RowFormat::JsonArray),
@@ -32,6 +32,25 @@ pub(super) fn check(section: &Section<'_>, rows: &mut Rows, report: &mut Report)
     }
     columns(section, &mut rows.columns, report);
     fields(section, rows, report);
+    if signals.metrics {
+        rows_of_metrics(section, rows, report);
+    }
+}
+
+/// Rows of metrics have columns of their own, which nothing else may be named like.
+fn rows_of_metrics(section: &Section<'_>, rows: &Rows, report: &mut Report) {
+    let columns = Columns::SHARED.into_iter();
+    let columns = columns.filter_map(|column| Some(("columns", rows.columns.name(column)?)));
+    let fields = rows
+        .fields
+        .iter()
+        .map(|(name, _)| ("fields", name.as_str()));
+    for (key, name) in columns.chain(fields) {
+        if Columns::OF_METRICS.contains(&name) {
+            let text = format!("rows of metrics have a column named {name}; choose another name");
+            section.add(key, report, text);
+        }
+    }
 }
 
 fn mapping<'n>(section: &Section<'n>, key: &str, report: &mut Report) -> Option<Section<'n>> {

@@ -1,14 +1,18 @@
 //! One sink: its type first, for the type says which keys there are and what their defaults are.
 
-use super::{at_most, file, http, is_map, rows};
+use super::{at_most, file, http, is_map, remote_write, rows};
 use crate::config::defaults::COMPRESSION_LEVEL;
 use crate::config::keys::{
-    BACKLOG_NUMBERS, Backlog, Known, LIMITS, SINK_NUMBERS, common, file as file_keys,
-    http as http_keys,
+    BACKLOG_NUMBERS, Backlog, Known, LIMITS, SINK_NUMBERS, all_of_remote_write, common,
+    file as file_keys, http as http_keys, remote_write as remote_write_keys,
 };
 use crate::config::mistake::Report;
 use crate::config::walk::Section;
-use crate::config::{Compression, Config, FileSink, HttpSink, Limits, ReadFrom, Sink, SinkKind};
+use crate::config::yaml::Value;
+use crate::config::{
+    Compression, Config, FileSink, HttpSink, Limits, ReadFrom, RemoteWriteSink, Signals, Sink,
+    SinkKind,
+};
 
 #[derive(Clone, Copy)]
 enum Type {
@@ -16,13 +20,15 @@ enum Type {
     File,
     Stdout,
     Blackhole,
+    RemoteWrite,
 }
 
-const TYPES: [(&str, Type); 4] = [
+const TYPES: [(&str, Type); 5] = [
     ("http", Type::Http),
     ("file", Type::File),
     ("stdout", Type::Stdout),
     ("blackhole", Type::Blackhole),
+    ("remote_write", Type::RemoteWrite),
 ];
 
 /// Makes the sink called `name`. Of `config`, all but the sinks has been checked.
@@ -41,8 +47,12 @@ pub(super) fn check(
         Some(Type::Http) => common().and(http_keys()),
         Some(Type::File) => common().and(file_keys()),
         Some(Type::Stdout | Type::Blackhole) => common(),
+        Some(Type::RemoteWrite) => all_of_remote_write(),
         // Nobody can tell which keys are foreign to a type that is not known.
-        None => common().and(http_keys()).and(file_keys()),
+        None => common()
+            .and(http_keys())
+            .and(file_keys())
+            .and(remote_write_keys()),
     });
     section.refuse_unknown(report);
     let kind = match kind {
@@ -57,18 +67,62 @@ pub(super) fn check(
             SinkKind::File(file)
         }
         Some(Type::Stdout) => SinkKind::Stdout,
+        Some(Type::RemoteWrite) => {
+            let cluster = config.cluster_name.as_deref();
+            let mut made = RemoteWriteSink::new(String::new(), &config.node, cluster);
+            remote_write::check(&section, &mut made, report);
+            SinkKind::RemoteWrite(Box::new(made))
+        }
         Some(Type::Blackhole) | None => SinkKind::Blackhole,
     };
     let mut sink = Sink::new(name.to_owned(), kind);
+    signals(&section, &mut sink, report);
     section.numbers(&SINK_NUMBERS, &mut sink, report);
     section.numbers(&LIMITS, &mut sink.limits, report);
     relations(&section, &sink.limits, report);
-    rows::check(&section, &mut sink.rows, report);
+    rows::check(&section, &mut sink.rows, sink.signals, report);
     compression(&section, &mut sink.compression, report);
     if let Some(read_from) = read_from(&section, report) {
         sink.read_from = read_from;
     }
     sink
+}
+
+/// What the sink takes: a list of names, none of them twice.
+fn signals(section: &Section<'_>, sink: &mut Sink, report: &mut Report) {
+    let Some(field) = section.field("signals") else {
+        return;
+    };
+    let Value::List(items) = &field.node.value else {
+        return field.refuse(report);
+    };
+    let mut found = Signals {
+        logs: false,
+        metrics: false,
+    };
+    for item in items {
+        let word = match &item.value {
+            Value::Scalar(scalar) => scalar.text.as_str(),
+            _ => "",
+        };
+        let signal = match word {
+            "logs" => &mut found.logs,
+            "metrics" => &mut found.metrics,
+            _ => return field.refuse(report),
+        };
+        if std::mem::replace(signal, true) {
+            let text = format!("found {word} twice; allowed is once");
+            return report.add(item.place, &field.path, text);
+        }
+    }
+    if items.is_empty() {
+        return field.refuse(report);
+    }
+    if found.logs && matches!(sink.kind, SinkKind::RemoteWrite(_)) {
+        let text = "found logs; a sink of type remote_write takes metrics only";
+        return report.add(field.place, &field.path, text);
+    }
+    sink.signals = found;
 }
 
 fn relations(section: &Section<'_>, limits: &Limits, report: &mut Report) {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::auth::{CHECK_INTERVAL, Credentials};
 use super::connect::{Connector, Way, failure_of};
-use super::verdict::{Failure, fail, judge, shown_url};
+use super::verdict::{Answer, Failure, Judge, fail, shown_url};
 use super::{Mistake, Surroundings, Wire, tls};
 use crate::clock::{Clock, Time};
 use crate::config::{HttpSink, Tls};
@@ -101,23 +101,62 @@ impl Exchange {
     }
 
     /// Sends one payload and judges the answer.
-    pub async fn attempt(&self, body: Bytes) -> Verdict {
-        match self.answer(body).await {
+    pub async fn attempt(&self, body: Bytes, judge: &Judge) -> Verdict {
+        match self.answer(body, judge).await {
             Ok(verdict) => verdict,
             Err(failure) => {
-                if matches!(failure.code, "tls" | "tls_certificate") {
-                    self.connections().suspect = true;
-                }
+                self.suspect_tls(&failure);
                 fail(&self.what, &failure)
             }
         }
     }
 
-    async fn answer(&self, body: Bytes) -> Result<Verdict, Failure> {
+    /// Fetches what is at the URL: its status and at most `bytes_max` bytes; more is a failure. The limit on the time
+    /// is that of any request.
+    pub async fn fetch(&self, bytes_max: usize) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let fetched = self.fetched(bytes_max).await;
+        if let Err(failure) = &fetched {
+            self.suspect_tls(failure);
+        }
+        fetched
+    }
+
+    async fn fetched(&self, bytes_max: usize) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let (response, deadline, version) = self.send(Method::GET, Bytes::new()).await?;
+        let (parts, body) = response.into_parts();
+        let mut whole = Vec::new();
+        let read = timeout_at(deadline, read_whole(body, bytes_max, &mut whole)).await;
+        read.map_err(|_| self.timed_out())??;
+        if matches!(
+            parts.status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
+            let _renewed: bool = self.credentials().doubt(version, self.clock.now());
+        }
+        Ok((parts.status, whole))
+    }
+
+    fn suspect_tls(&self, failure: &Failure) {
+        if matches!(failure.code, "tls" | "tls_certificate") {
+            self.connections().suspect = true;
+        }
+    }
+
+    fn timed_out(&self) -> Failure {
+        let waited = self.request_timeout.as_millis();
+        Failure::passing("timeout", format!("no answer within {waited} ms"))
+    }
+
+    /// Makes a request: the answer's head, by when the rest must be there, and the version of the credentials.
+    async fn send(
+        &self,
+        method: Method,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, Instant, u64), Failure> {
         let (headers, version) = self.credentials().headers(self.clock.now())?;
         let pool = self.pool()?;
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
         if let Way::Forward {
@@ -129,6 +168,11 @@ impl Exchange {
                 .insert(PROXY_AUTHORIZATION, auth.clone());
         }
         let (response, deadline) = self.response(&pool, request).await?;
+        Ok((response, deadline, version))
+    }
+
+    async fn answer(&self, body: Bytes, judge: &Judge) -> Result<Verdict, Failure> {
+        let (response, deadline, version) = self.send(Method::POST, body).await?;
         let (parts, body) = response.into_parts();
         let mut head = Vec::new();
         let drained = deadline.min(Instant::now() + DRAIN_TIME_MAX);
@@ -137,7 +181,7 @@ impl Exchange {
         // The pool takes the connection back in a task of its own, which may run now: before the verdict lets the next
         // attempt begin, which would else open another connection.
         tokio::task::yield_now().await;
-        Ok(self.judged(parts.status, &parts.headers, &head, version))
+        Ok(self.judged(parts.status, &parts.headers, &head, version, judge))
     }
 
     /// The answer's head, and by when the rest must be there. The time for the request starts when there is a
@@ -156,10 +200,9 @@ impl Exchange {
         let deadline = Instant::now() + self.request_timeout;
         let response = match early {
             Some(response) => response,
-            None => timeout_at(deadline, response).await.map_err(|_| {
-                let waited = self.request_timeout.as_millis();
-                Failure::passing("timeout", format!("no answer within {waited} ms"))
-            })?,
+            None => timeout_at(deadline, response)
+                .await
+                .map_err(|_| self.timed_out())?,
         };
         match response {
             Ok(response) => Ok((response, deadline)),
@@ -175,10 +218,17 @@ impl Exchange {
         headers: &HeaderMap<HeaderValue>,
         head: &[u8],
         version: u64,
+        judge: &Judge,
     ) -> Verdict {
         let mut credentials = self.credentials();
         let head = credentials.hide(head);
-        let verdict = judge(&self.what, status, headers, &head, self.clock.wall());
+        let verdict = judge(&Answer {
+            what: &self.what,
+            status,
+            headers,
+            head: &head,
+            now: self.clock.wall(),
+        });
         let doubtful = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let renewed = doubtful && credentials.doubt(version, self.clock.now());
         match verdict {
@@ -309,4 +359,26 @@ async fn read_head(mut body: Incoming, head: &mut Vec<u8>) {
             return;
         }
     }
+}
+
+/// Reads an answer's body, as long as it has at most `bytes_max` bytes.
+async fn read_whole(
+    mut body: Incoming,
+    bytes_max: usize,
+    whole: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Failure::passing("reset", format!("the answer breaks off: {error}"))
+        })?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        if whole.len() + data.len() > bytes_max {
+            let text = format!("the answer has more than {bytes_max} bytes");
+            return Err(Failure::passing("too_long", text));
+        }
+        whole.extend_from_slice(data);
+    }
+    Ok(())
 }

@@ -13,6 +13,7 @@
 //! | no connection, no name, reset, timeout | `Retry` |
 //! | a certificate that is not trusted, no common TLS, not HTTP at all, a proxy that wants other credentials, files that cannot be read | `Pause` |
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
@@ -81,15 +82,33 @@ pub fn fail(what: &str, failure: &Failure) -> Verdict {
     }
 }
 
-/// The verdict on an answer. `what` is method and URL, `head` the beginning of the answer's body, `now` the wall
-/// clock against which a date in `Retry-After` is measured.
-pub fn judge(
-    what: &str,
-    status: StatusCode,
-    headers: &HeaderMap,
-    head: &[u8],
-    now: SystemTime,
-) -> Verdict {
+/// An answer to judge.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// Method and URL, as [`shown_url`] makes it.
+    pub what: &'a str,
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// The beginning of its body.
+    pub head: &'a [u8],
+    /// The wall clock, against which a date in `Retry-After` is measured.
+    pub now: SystemTime,
+}
+
+/// How a sink's protocol reads answers; [`judge`] for plain HTTP.
+pub type Judge = Arc<dyn Fn(&Answer<'_>) -> Verdict + Send + Sync>;
+
+/// The verdict on an answer.
+pub fn judge(answer: &Answer<'_>) -> Verdict {
+    let Answer {
+        what,
+        status,
+        headers,
+        head,
+        now,
+    } = *answer;
     if status.is_success() {
         return Verdict::Accepted;
     }

@@ -16,7 +16,8 @@ use longshore::catalog::chain::Identity;
 use longshore::clock::{Clock, Time};
 use longshore::config::metrics::Metrics;
 use longshore::config::{
-    Admin as AdminConfig, Compression, Config, Limits, Logs, OwnLog, ReadFrom, Rows, Sink, SinkKind,
+    Admin as AdminConfig, Compression, Config, Limits, Logs, OwnLog, ReadFrom, Rows, Signals, Sink,
+    SinkKind,
 };
 use longshore::own_log::limit::RateLimit;
 use longshore::pipeline::board::{Board, ChainView, Health, SegmentView, View};
@@ -120,6 +121,10 @@ fn config() -> Config {
     let sink = |name: &str, workers: usize| Sink {
         name: name.to_owned(),
         kind: SinkKind::Blackhole,
+        signals: Signals {
+            logs: true,
+            metrics: true,
+        },
         rows: Rows::default(),
         compression: Compression::None,
         read_from: ReadFrom::Beginning,
@@ -162,6 +167,7 @@ impl Answer {
 pub struct Admin {
     /// Workers 0 and 1 of `files`, then the one of `web`.
     pub boards: Vec<Arc<Board>>,
+    pub samples: Arc<longshore::samples::board::Board>,
     pub catalog: Arc<Catalog>,
     hands: Arc<Hands>,
     server: Option<Server>,
@@ -185,8 +191,14 @@ impl Admin {
             .into_iter()
             .map(|(sink, worker)| Arc::new(Board::new(sink, worker)))
             .collect();
+        let samples = Arc::new(longshore::samples::board::Board::new("web"));
+        samples.publish(longshore::samples::board::View {
+            failures: vec![("http_500", 1)],
+            ..Default::default()
+        });
         let sources = Sources {
             boards: boards.clone(),
+            sample_boards: vec![samples.clone()],
             clock: hands.clone(),
             catalog: catalog.clone(),
             samples: Some(Arc::default()),
@@ -216,6 +228,7 @@ impl Admin {
         });
         Admin {
             boards,
+            samples,
             catalog,
             hands,
             server: Some(server),
@@ -264,6 +277,7 @@ impl Admin {
         for board in &self.boards {
             board.stepped(self.now());
         }
+        self.samples.stepped(self.now());
     }
 
     /// A connection whose reads and writes give up when the test hangs.

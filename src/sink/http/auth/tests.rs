@@ -10,6 +10,7 @@ const WIRE: Wire = Wire {
 
 fn config(headers: Vec<(&str, Secret)>, auth: Auth) -> HttpSink {
     HttpSink {
+        metrics_url: None,
         url: "http://sink/".to_string(),
         headers: headers
             .into_iter()

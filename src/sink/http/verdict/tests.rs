@@ -16,13 +16,13 @@ fn answered(status: u16, headers: &[(&'static str, &str)], head: &[u8]) -> Verdi
     for (name, value) in headers {
         map.append(*name, HeaderValue::from_str(value).unwrap());
     }
-    judge(
-        WHAT,
-        StatusCode::from_u16(status).unwrap(),
-        &map,
+    judge(&Answer {
+        what: WHAT,
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: &map,
         head,
-        now(),
-    )
+        now: now(),
+    })
 }
 
 /// A verdict as (kind, code, wait).

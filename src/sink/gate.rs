@@ -6,7 +6,28 @@ use crate::clock::Time;
 use crate::config::Limits;
 use crate::sink::Reason;
 
-use super::board::Health;
+/// How a sink is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Delivering, or nothing to deliver.
+    #[default]
+    Good,
+    /// The last attempt failed; trying again after a back-off.
+    Retrying,
+    /// Something a person must mend; probing now and then.
+    Paused,
+}
+
+impl Health {
+    /// Its name in `/status`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Health::Good => "good",
+            Health::Retrying => "retrying",
+            Health::Paused => "paused",
+        }
+    }
+}
 
 #[derive(Debug)]
 enum State {

@@ -1,0 +1,187 @@
+//! Keys of the type `remote_write`: those of a request, the version, the labels.
+
+use super::http;
+use crate::config::keys::Known;
+use crate::config::mistake::Report;
+use crate::config::walk::{Section, is_name};
+use crate::config::yaml::join;
+use crate::config::{RemoteWriteSink, RemoteWriteVersion};
+
+/// Most labels of one sink.
+const LABELS_MAX: usize = 32;
+
+/// Fills in `sink`.
+pub(super) fn check(section: &Section<'_>, sink: &mut RemoteWriteSink, report: &mut Report) {
+    http::check(section, &mut sink.http, report);
+    let versions = [
+        ("1", RemoteWriteVersion::One),
+        ("2", RemoteWriteVersion::Two),
+    ];
+    if let Some(version) = section.choice("version", &versions, report) {
+        sink.version = version;
+    }
+    labels(section, &mut sink.labels, report);
+}
+
+/// Puts what is under `labels` into the default ones.
+pub(super) fn labels(
+    section: &Section<'_>,
+    labels: &mut Vec<(String, Option<String>)>,
+    report: &mut Report,
+) {
+    let Some(entry) = section.entry("labels") else {
+        return;
+    };
+    let path = join(&section.path, "labels");
+    let known = Known::default();
+    let Some(map) = Section::of(&entry.value, path, entry.place, known, report) else {
+        return;
+    };
+    if map.entries.len() > LABELS_MAX {
+        let text = format!("found {}; allowed are {LABELS_MAX}", map.entries.len());
+        report.add(map.place, &map.path, text);
+    }
+    for entry in map.entries.iter().take(LABELS_MAX) {
+        if !is_label_name(&entry.key) {
+            let path = join(&map.path, &entry.key);
+            let text = "not a name for a label; allowed is a-z, A-Z, 0-9 and _, not beginning with a digit or __";
+            report.add(entry.place, &path, text);
+            continue;
+        }
+        let Some(mut field) = map.field(&entry.key) else {
+            continue;
+        };
+        field.allowed = "a text of 1 to 1024 printable characters, or null".to_owned();
+        let value = match field.text() {
+            None if field.is_null() => None,
+            Some(text) if is_name(text) => Some(text.to_owned()),
+            _ => {
+                field.refuse(report);
+                continue;
+            }
+        };
+        labels.retain(|(name, _)| *name != entry.key);
+        labels.push((entry.key.clone(), value));
+    }
+    labels.sort();
+}
+
+/// Names that begin with `__` are the receiver's own (Prometheus data model).
+fn is_label_name(name: &str) -> bool {
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(first)
+        && !name.starts_with("__")
+        && name.chars().all(|c| first(c) || c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse::parse;
+    use crate::config::render::render;
+    use crate::config::{Config, SinkKind};
+
+    fn load(text: &str) -> Result<Config, String> {
+        let loaded = parse(text, "f", &|_| None, "n1");
+        loaded.map_err(|mistakes| {
+            let all: Vec<String> = mistakes.iter().map(|it| it.to_string()).collect();
+            all.join("\n")
+        })
+    }
+
+    const WHOLE: &str = "\
+cluster_name: blue
+metrics:
+  scrape:
+    - {url: 'http://10.0.0.1:9100/metrics', keep: ['a.*'], drop: ['ab'], labels: {job: x, instance: null}}
+    - {url: 'https://h/metrics', interval_ms: 5000, tls: {ca_file: /ca}, bearer_token: {file: /t}}
+sinks:
+  prom: {type: remote_write, url: 'http://h/', version: 2, labels: {job: null, zone: 'a b'}}
+  rows: {type: file, signals: [metrics, logs]}
+  web: {type: http, url: 'http://h/', metrics_url: 'http://m/', signals: [metrics]}
+";
+
+    #[test]
+    fn what_is_rendered_is_the_same_config() {
+        let config = load(WHOLE).unwrap();
+        let text = render(&config);
+        assert_eq!(load(&text).as_ref(), Ok(&config), "{text}");
+        let SinkKind::RemoteWrite(sink) = &config.sinks[0].kind else {
+            panic!("{config:?}");
+        };
+        let labels: Vec<(&str, Option<&str>)> = sink
+            .labels
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_deref()))
+            .collect();
+        assert_eq!(
+            labels,
+            [
+                ("cluster", Some("blue")),
+                ("instance", Some("n1")),
+                ("job", None),
+                ("zone", Some("a b"))
+            ]
+        );
+        let [first, second] = config.metrics.scrape.as_slice() else {
+            panic!("{config:?}");
+        };
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(first.target_labels(), [label("job", "x")]);
+        assert!(first.wants("aa") && !first.wants("ab") && !first.wants("b"));
+        assert_eq!(
+            second.target_labels(),
+            [label("instance", "h"), label("job", "scrape")]
+        );
+        assert!(config.sinks[1].signals.logs && config.sinks[1].signals.metrics);
+        assert!(!config.sinks[2].signals.logs);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let sink = |keys: &str| format!("sinks: {{a: {{{keys}}}}}\n");
+        let write = |keys: &str| sink(&format!("type: remote_write, url: 'http://h/', {keys}"));
+        let scrape =
+            |entry: &str| format!("metrics: {{scrape: {entry}}}\n{}", sink("type: blackhole"));
+        for (text, wanted) in [
+            (write("signals: [logs]"), "takes metrics only"),
+            (write("signals: []"), "allowed is a list of logs"),
+            (write("signals: [metrics, metrics]"), "found metrics twice"),
+            (write("signals: metrics"), "allowed is a list of logs"),
+            (write("format: ndjson"), "unknown key here"),
+            (write("metrics_url: 'http://h/'"), "unknown key here"),
+            (write("version: 3"), "allowed is 1 or 2"),
+            (write("labels: {a-b: x}"), "not a name for a label"),
+            (write("labels: {__name__: x}"), "not a name for a label"),
+            (write("labels: {a: ''}"), "printable characters"),
+            (sink("type: remote_write"), "url: missing"),
+            (
+                sink("type: file, version: 1"),
+                "it belongs to sinks.NAME of type remote_write",
+            ),
+            (
+                sink("type: blackhole, signals: [metrics], fields: {Val: 1}"),
+                "a column named Val",
+            ),
+            (
+                sink("type: blackhole, signals: [metrics], columns: {Computer: Name}"),
+                "a column named Name",
+            ),
+            (scrape("{}"), "allowed is a list"),
+            (scrape("[{}]"), "metrics.scrape[0].url: missing"),
+            (scrape("['http://h/']"), "allowed is a mapping"),
+            (
+                scrape("[{url: 'http://h/', keep: ['(']}]"),
+                "not a regular expression",
+            ),
+            (
+                scrape("[{url: 'http://h/', interval_ms: 1}]"),
+                "1000 to 3600000",
+            ),
+        ] {
+            let mistakes = load(&text).unwrap_err();
+            assert!(mistakes.contains(wanted), "{text}: {mistakes}");
+        }
+        let both = "sinks:\n  a: {type: file, directory: /d, signals: [metrics]}\n  b: {type: file, directory: /d/metrics}\n";
+        assert!(load(both).unwrap_err().contains("same directory"));
+    }
+}

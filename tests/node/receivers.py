@@ -1,0 +1,332 @@
+"""The proof of tests/node/receivers: starts the servers and the agent, and asks the servers what they stored.
+
+Each step says what it proves; the first that fails ends the proof with exit code 1.
+"""
+
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+LONGSHORE, WORK = sys.argv[1:]
+PATIENCE_S = 20
+COUNT_PER_S = 10.0
+TEXT = 'quote " backslash \\ line\nend é'
+
+processes = []
+
+
+def fail(why):
+    print(f"FAILED: {why}", file=sys.stderr)
+    sys.exit(1)
+
+
+def proved(what):
+    print(f"  {time.monotonic() - began:5.1f} s  {what}", flush=True)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(name, *command):
+    log = open(os.path.join(WORK, f"{name}.log"), "ab")
+    process = subprocess.Popen(command, stdout=log, stderr=log, cwd=WORK)
+    processes.append(process)
+    return process
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read().decode()
+
+
+def wait_for(what, look):
+    """Waits until `look` gives something; servers that are not up yet count as nothing."""
+    deadline = time.monotonic() + PATIENCE_S
+    last = None
+    while time.monotonic() < deadline:
+        try:
+            found = look()
+            if found:
+                return found
+        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            last = error
+        time.sleep(0.2)
+    fail(f"waited {PATIENCE_S} s for: {what} ({last})")
+
+
+class Target(http.server.BaseHTTPRequestHandler):
+    """What the agent scrapes: its values are known at any time."""
+
+    began = time.time()
+    devices = ["eth0", "eth1"]
+    shown = []
+
+    def do_GET(self):
+        count = int(COUNT_PER_S * (time.time() - Target.began))
+        Target.shown.append(count)
+        escaped = TEXT.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        lines = ["# HELP demo_total Counts.", "# TYPE demo_total counter", f"demo_total {count}"]
+        lines += [f'demo_up{{device="{device}"}} 1' for device in Target.devices]
+        lines += ["demo_constant 42.5", f'demo_text{{text="{escaped}",empty=""}} 1', "demo_left_out 1"]
+        page = ("\n".join(lines) + "\n").encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_):
+        pass
+
+
+class Receiver:
+    """One server and how it is asked."""
+
+    def __init__(self, name, port, command):
+        self.name, self.command = name, command
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = None
+
+    def start(self):
+        self.process = start(self.name, *self.command)
+        wait_for(f"{self.name} answers", lambda: self.query("vector(1)"))
+
+    def ask(self, path, **parameters):
+        answer = json.loads(get(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))
+        if answer["status"] != "success":
+            fail(f"{self.name}: {answer}")
+        return answer["data"]["result"]
+
+    def query(self, query, **parameters):
+        return self.ask("query", query=query, **parameters)
+
+    def value(self, query):
+        """The value of the one series that the query gives, or nothing."""
+        result = self.query(query)
+        if len(result) > 1:
+            fail(f"{self.name}: {query} gives {len(result)} series: {result}")
+        return float(result[0]["value"][1]) if result else None
+
+    def samples(self, series, since):
+        """All samples of a series, as stored: time to value."""
+        stored = {}
+        for found in self.query(f"{series}[10m]"):
+            for at, value in found["values"]:
+                if at >= since:
+                    stored[at] = value
+        return stored
+
+
+def agent_config(prometheus, victoria, admin_port, target_port):
+    write = "/api/v1/write"
+    def sink(url, **further):
+        return {"type": "remote_write", "url": url + write, "backoff_max_ms": 1000, **further}
+    return {
+        "node": "n1",
+        "cluster_name": "blue",
+        "state_dir": f"{WORK}/state",
+        "logs": {"pod_logs": f"{WORK}/pods", "container_links": f"{WORK}/links"},
+        "admin": {"listen": f"127.0.0.1:{admin_port}"},
+        "metrics": {
+            "interval_ms": 1000,
+            "scrape": [
+                {
+                    "url": f"http://127.0.0.1:{target_port}/metrics",
+                    "interval_ms": 1000,
+                    "drop": ["demo_left_out"],
+                    "labels": {"job": "demo", "instance": "t1"},
+                }
+            ],
+        },
+        "sinks": {
+            "prometheus": sink(prometheus.url),
+            "victoria": sink(victoria.url),
+            # Neither knows version 2: both have to be found out, and nothing may be lost thereby.
+            "prometheus_2": sink(prometheus.url, version=2, labels={"variant": "v2"}),
+            "victoria_2": sink(victoria.url, version=2, labels={"variant": "v2"}),
+            "rows": {
+                "type": "file",
+                "directory": f"{WORK}/rows",
+                "compression": "none",
+                "signals": ["logs", "metrics"],
+            },
+        },
+    }
+
+
+def start_agent(admin):
+    agent = start("longshore", LONGSHORE, "run", "--config", f"{WORK}/longshore.json")
+    wait_for("the agent answers", lambda: get(f"{admin}/healthz"))
+    return agent
+
+
+def ledger(admin):
+    """The samples' accounts of each sink, which must balance."""
+    status = json.loads(get(f"{admin}/status"))
+    for sink in status["samples"]:
+        account = sink["ledger"]
+        if not account["balances"]:
+            fail(f"the account of {sink['sink']} does not balance: {account}")
+    return {sink["sink"]: sink["ledger"] for sink in status["samples"]}
+
+
+def prove_values(receivers):
+    for it in receivers:
+        first = 'job="demo",instance="t1",cluster="blue",variant=""'
+        wait_for(f"{it.name} has the constant", lambda: it.value(f"demo_constant{{{first}}}") == 42.5)
+        wait_for(f"{it.name} has the load", lambda: it.query('node_load1{job="node",instance="n1",variant=""}'))
+        [text] = it.query(f"demo_text{{{first}}}")
+        if text["metric"].get("text") != TEXT or "empty" in text["metric"]:
+            fail(f"{it.name}: the label came as {text['metric']}")
+        if it.query("demo_left_out"):
+            fail(f"{it.name} has what was dropped")
+        if it.value(f"up{{{first}}}") != 1:
+            fail(f"{it.name}: the target is not up")
+    proved("labels, escapes, external labels and values are as sent")
+    for it in receivers:
+        wait_for(f"{it.name} got version 1 in place of 2", lambda: it.value('demo_constant{variant="v2"}') == 42.5)
+    proved("a receiver of version 1 that answers 2xx to version 2 gets version 1")
+
+
+def prove_same(receivers, since, series):
+    """All receivers have the same samples of a series, to the digit and the millisecond."""
+    until = time.time() - 2
+    found = []
+    for it in receivers:
+        for variant in ("", "v2"):
+            all_of_it = it.samples(f'{series}{{variant="{variant}"}}', since)
+            found.append({at: float(value) for at, value in all_of_it.items() if at < until})
+    first = found[0]
+    if len(first) < 3 or any(other != first for other in found):
+        fail(f"{series} differs: {found}")
+    return first
+
+
+def prove_no_spike(it, since):
+    """From `since` on the counter's rate is the one that it has, over whatever gap."""
+    resets = it.value('resets(demo_total{variant=""}[5m])')
+    if resets != 0:
+        fail(f"{it.name}: {resets} resets")
+    [rates] = it.ask(
+        "query_range", query='rate(demo_total{variant=""}[10s])', start=since + 5, end=time.time(), step=1
+    )
+    values = [float(value) for _, value in rates["values"]]
+    # Two samples that were fetched a second apart may be taken up to a second closer or further.
+    if not values or max(values) > 2 * COUNT_PER_S or min(values) < 0:
+        fail(f"{it.name}: rates {values}")
+    return max(values)
+
+
+def prove(receivers, target_port):
+    prometheus, victoria = receivers
+    admin_port = free_port()
+    admin = f"http://127.0.0.1:{admin_port}"
+    for directory in ("pods", "links"):
+        os.makedirs(f"{WORK}/{directory}")
+    with open(f"{WORK}/longshore.json", "w") as config:
+        json.dump(agent_config(prometheus, victoria, admin_port, target_port), config)
+    first_sample = time.time()
+    agent = start_agent(admin)
+    prove_values(receivers)
+
+    Target.devices.remove("eth1")
+    for it in receivers:
+        wait_for(f"eth1 ends in {it.name}", lambda: not it.query('demo_up{device="eth1"}'))
+        if len(it.query('demo_up{device="eth0"}')) != 2:
+            fail(f"{it.name}: eth0 ended with eth1")
+    proved("a series that vanished ends at once, the others do not")
+
+    samples = prove_same(receivers, first_sample, "demo_total")
+    if not set(samples.values()) <= set(map(float, Target.shown)):
+        fail(f"values that were never shown: {samples}")
+    proved(f"{len(samples)} samples of a counter are in all four the same, and as the target showed them")
+
+    agent.send_signal(signal.SIGKILL)
+    agent.wait()
+    time.sleep(4)
+    agent = start_agent(admin)
+    restarted = time.time()
+    for it in receivers:
+        wait_for(f"{it.name} has new samples", lambda: len(it.samples('demo_total{variant=""}', restarted)) >= 5)
+    highest = max(prove_no_spike(it, first_sample) for it in receivers)
+    proved(f"over a kill -9 and a restart: no reset, no rate above {highest:.1f} (true: {COUNT_PER_S})")
+
+    prometheus.process.terminate()
+    prometheus.process.wait()
+    away = time.time()
+    wait_for("Prometheus is missed", lambda: ledger(admin)["prometheus"]["pending"] > 20)
+    while_away = lambda: victoria.samples('demo_total{variant=""}', away)
+    in_victoria = wait_for("VictoriaMetrics goes on", lambda: len(while_away()) >= 3 and while_away())
+    back = time.time()
+    prometheus.start()
+    wait_for("the account of Prometheus is settled", lambda: ledger(admin)["prometheus"]["pending"] < 15)
+    time.sleep(2)
+    missed = [at for at in prometheus.samples('demo_total{variant=""}', away) if at < back]
+    if len(missed) < len([at for at in in_victoria if at < back]):
+        fail(f"Prometheus has {missed} of {sorted(in_victoria)}")
+    proved(f"{len(missed)} samples taken while Prometheus was away are there; VictoriaMetrics had no gap")
+
+    page = get(f"{admin}/metrics")
+    if 'longshore_samples_balanced{sink="prometheus"} 1' not in page:
+        fail("the page does not say that the samples balance")
+    for name, account in ledger(admin).items():
+        if any(account["dropped"].values()) or account["delivered"] == 0:
+            fail(f"{name}: {account}")
+    rows = 0
+    for file in os.listdir(f"{WORK}/rows/metrics"):
+        with open(f"{WORK}/rows/metrics/{file}", encoding="utf-8") as lines:
+            if not file.startswith("."):
+                for line in lines:
+                    row = json.loads(line)
+                    rows += row["Name"] == "demo_total" and row["Computer"] == "n1"
+    if rows < 5:
+        fail(f"{rows} rows of the counter")
+    proved(f"no sample was dropped, every account balances; {rows} rows of the counter in files")
+
+    agent.terminate()
+    if agent.wait(timeout=PATIENCE_S) != 0:
+        fail(f"the agent ended with {agent.returncode}")
+    for it in receivers:
+        wait_for(f"all ends in {it.name}", lambda: not it.query('{job=~"node|demo"}'))
+    proved("with the agent's end its series end")
+
+
+def main():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Target)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    ports = [free_port(), free_port()]
+    with open(f"{WORK}/prometheus.yml", "w") as config:
+        config.write("global: {}\n")
+    prometheus = Receiver("prometheus", ports[0], [
+        os.environ["PROMETHEUS"], "--web.enable-remote-write-receiver", f"--config.file={WORK}/prometheus.yml",
+        f"--storage.tsdb.path={WORK}/prometheus", f"--web.listen-address=127.0.0.1:{ports[0]}",
+    ])
+    victoria = Receiver("victoria", ports[1], [
+        os.environ["VICTORIA_METRICS"], f"-storageDataPath={WORK}/victoria", "-retentionPeriod=1",
+        f"-httpListenAddr=127.0.0.1:{ports[1]}", "-search.latencyOffset=0s", "-search.disableCache",
+    ])
+    try:
+        prometheus.start()
+        victoria.start()
+        prove([prometheus, victoria], server.server_address[1])
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+began = time.monotonic()
+main()
+print(f"receivers: proved in {time.monotonic() - began:.0f} s")
