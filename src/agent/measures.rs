@@ -79,7 +79,7 @@ fn collectors(config: &Config, network: &Handle) -> Result<Vec<Box<dyn Collect>>
     let mut all: Vec<Box<dyn Collect>> = vec![
         Box::new(containers),
         Box::new(addresses),
-        Box::new(Gpus::default()),
+        Box::new(Gpus),
     ];
     for target in &config.metrics.scrape {
         let target = Target::start(target, &surroundings, network)
