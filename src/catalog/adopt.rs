@@ -239,7 +239,8 @@ fn open_same(
 ) -> Option<(Arc<dyn FileHandle>, Meta, Head)> {
     let handle = sight::open(env, path).ok()?;
     let meta = handle.meta().ok()?;
-    let head = Head::read(handle.as_ref(), known.gzip, meta.len_bytes).ok()?;
+    let head = env.heads.read(handle.as_ref(), known.gzip, meta.len_bytes);
+    let head = head.ok()?;
     let alike = known.begins_like(&head);
     (FileId::of(&meta) == known.file && alike).then_some((handle, meta, head))
 }

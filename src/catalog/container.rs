@@ -477,7 +477,8 @@ impl Container {
                 tracked.changed(env);
             }
             introduce(env, now, tracked, &self.path);
-            for chain in env.keeper.keep_within(env.files.as_ref()) {
+            let losers = env.keeper.keep_within(env.files.as_ref(), &mut env.heads);
+            for chain in losers {
                 env.changed(&chain);
             }
             if place.forgotten && tracked.segments.is_empty() && tracked.published {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::chain::Chain;
 use super::feed::Feed;
+use super::head::Heads;
 use super::keeper::Keeper;
 use super::links::Links;
 use super::stats::CatalogStats;
@@ -30,6 +31,8 @@ pub struct Env {
     pub feeds: Vec<Arc<Feed>>,
     /// The descriptors.
     pub keeper: Keeper,
+    /// Reads the beginnings of files.
+    pub heads: Heads,
     /// The container ids.
     pub links: Links,
     /// The counts.
@@ -64,6 +67,7 @@ impl Env {
             sinks,
             feeds,
             keeper: Keeper::new(logs.held_files_max, logs.held_bytes_max, Arc::clone(&stats)),
+            heads: Heads::default(),
             links: Links::new(&logs.container_links),
             stats,
             own_pod,

@@ -1,9 +1,9 @@
 //! The first bytes of a file: what identifies its content, and what orders it. Reads at most
 //! [`Identity::BYTES_MAX`] decompressed bytes.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::read::GzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::chain::Identity;
@@ -61,13 +61,29 @@ pub enum Unreadable {
     Damaged,
 }
 
-impl Head {
+/// Reads heads. One inflater serves all files: to make one for each costs more than the reading, and leaves holes in
+/// the heap that nothing else fits into.
+#[derive(Debug, Default)]
+pub struct Heads {
+    inflater: Option<Decompress>,
+}
+
+impl Heads {
     /// Reads the head of an open file whose length is `len_bytes`.
-    pub fn read(handle: &dyn FileHandle, gzip: bool, len_bytes: u64) -> Result<Head, Unreadable> {
+    pub fn read(
+        &mut self,
+        handle: &dyn FileHandle,
+        gzip: bool,
+        len_bytes: u64,
+    ) -> Result<Head, Unreadable> {
         if gzip {
-            return Head::read_gzip(handle, len_bytes);
+            return self.read_gzip(handle, len_bytes);
         }
-        let bytes = read_start(&mut At { handle, offset: 0 }).map_err(Unreadable::Failed)?;
+        let mut bytes = Vec::new();
+        At { handle, offset: 0 }
+            .take(Identity::BYTES_MAX as u64)
+            .read_to_end(&mut bytes)
+            .map_err(Unreadable::Failed)?;
         Ok(Head {
             identity: Identity::of(&bytes),
             stamp_ns: stamp(&bytes),
@@ -76,7 +92,7 @@ impl Head {
         })
     }
 
-    fn read_gzip(handle: &dyn FileHandle, len_bytes: u64) -> Result<Head, Unreadable> {
+    fn read_gzip(&mut self, handle: &dyn FileHandle, len_bytes: u64) -> Result<Head, Unreadable> {
         /// Header, an empty deflate block, and the trailer.
         const GZIP_BYTES_MIN: u64 = 18;
         if len_bytes < GZIP_BYTES_MIN {
@@ -88,7 +104,8 @@ impl Head {
             offset: len_bytes - 4,
         };
         end.read_exact(&mut trailer).map_err(judge)?;
-        let bytes = read_start(&mut GzDecoder::new(At { handle, offset: 0 })).map_err(judge)?;
+        let mut packed = BufReader::with_capacity(4_096, At { handle, offset: 0 });
+        let bytes = self.unpack(&mut packed).map_err(judge)?;
         Ok(Head {
             identity: Some(Identity::of_ended(&bytes)),
             stamp_ns: stamp(&bytes),
@@ -97,6 +114,84 @@ impl Head {
         })
     }
 
+    /// The first bytes of a gzip member, RFC 1952; all of it only if its checksum and length are right.
+    fn unpack(&mut self, packed: &mut impl BufRead) -> io::Result<Vec<u8>> {
+        let damaged = || io::Error::from(io::ErrorKind::InvalidData);
+        skip_header(packed)?;
+        let inflater = self.inflater.get_or_insert_with(|| Decompress::new(false));
+        inflater.reset(false);
+        let mut bytes = vec![0; Identity::BYTES_MAX];
+        let mut len = 0;
+        loop {
+            let input = packed.fill_buf()?;
+            let room = bytes.get_mut(len..).unwrap_or_default();
+            let before = (inflater.total_in(), inflater.total_out());
+            let status = inflater
+                .decompress(input, room, FlushDecompress::None)
+                .map_err(|_| damaged())?;
+            let taken = (inflater.total_in() - before.0) as usize;
+            let given = (inflater.total_out() - before.1) as usize;
+            packed.consume(taken);
+            len += given;
+            if status == Status::StreamEnd {
+                break;
+            }
+            if len == bytes.len() {
+                return Ok(bytes);
+            }
+            if (taken, given) == (0, 0) {
+                return Err(damaged());
+            }
+        }
+        bytes.truncate(len);
+        let mut trailer = [0; 8];
+        packed.read_exact(&mut trailer)?;
+        let right = crc32fast::hash(&bytes).to_le_bytes().into_iter();
+        let right = right.chain((len as u32).to_le_bytes());
+        if right.eq(trailer) {
+            Ok(bytes)
+        } else {
+            Err(damaged())
+        }
+    }
+}
+
+/// Reads a gzip header to its end, RFC 1952 section 2.3.
+fn skip_header(packed: &mut impl BufRead) -> io::Result<()> {
+    const EXTRA: u8 = 1 << 2;
+    const TEXTS: [u8; 2] = [1 << 3, 1 << 4];
+    const CHECKSUM: u8 = 1 << 1;
+    const RESERVED: u8 = 0b1110_0000;
+    /// A file name or a comment that is longer is none.
+    const TEXT_BYTES_MAX: u64 = 65_536;
+    let mut header = [0; 10];
+    packed.read_exact(&mut header)?;
+    let [0x1f, 0x8b, 8, flags, ..] = header else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    if flags & RESERVED != 0 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let skip = |packed: &mut dyn BufRead, count: u64| {
+        io::copy(&mut packed.take(count), &mut io::sink()).map(|_| ())
+    };
+    if flags & EXTRA != 0 {
+        let mut len = [0; 2];
+        packed.read_exact(&mut len)?;
+        skip(packed, u16::from_le_bytes(len).into())?;
+    }
+    for text in TEXTS {
+        if flags & text != 0 {
+            packed.by_ref().take(TEXT_BYTES_MAX).skip_until(0)?;
+        }
+    }
+    if flags & CHECKSUM != 0 {
+        skip(packed, 2)?;
+    }
+    Ok(())
+}
+
+impl Head {
     /// Whether this is how content of that identity begins; a short head may be all of what ended.
     pub fn is(&self, identity: Identity) -> bool {
         self.identity
@@ -130,14 +225,6 @@ impl Read for At<'_> {
         self.offset += count as u64;
         Ok(count)
     }
-}
-
-fn read_start(source: &mut dyn Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    source
-        .take(Identity::BYTES_MAX as u64)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The timestamp of the first line: CRI's first word, or docker's `"time":"..."`.
@@ -245,6 +332,98 @@ mod tests {
         }
         assert_eq!(stamp(b"hello world\n"), None);
         assert_eq!(stamp(b"2024-02-29T12:00:00 x\n"), None);
+    }
+
+    struct Bytes(Vec<u8>);
+
+    impl FileHandle for Bytes {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let rest = self.0.get(offset as usize..).unwrap_or_default();
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            Ok(count)
+        }
+
+        fn meta(&self) -> io::Result<crate::files::Meta> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+            Ok(Some(offset))
+        }
+
+        fn drop_cache(&self) {}
+    }
+
+    fn gzipped(content: &[u8], builder: flate2::GzBuilder) -> Vec<u8> {
+        use std::io::Write as _;
+        let mut encoder = builder.write(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn one_reader_reads_gzips_of_all_kinds_one_after_the_other() {
+        let mut heads = Heads::default();
+        let long: Vec<u8> = (0..9_000_u32)
+            .flat_map(|n| n.to_string().into_bytes())
+            .collect();
+        for content in [
+            &b""[..],
+            b"one line\n",
+            &long[..1_024],
+            &long[..1_025],
+            &long,
+        ] {
+            for builder in [
+                flate2::GzBuilder::new(),
+                flate2::GzBuilder::new()
+                    .filename("n.log")
+                    .comment("c")
+                    .extra(vec![7; 5_000]),
+            ] {
+                let packed = gzipped(content, builder);
+                let handle = Bytes(packed.clone());
+                let head = heads.read(&handle, true, packed.len() as u64).unwrap();
+                assert_eq!(
+                    head.bytes,
+                    &content[..content.len().min(Identity::BYTES_MAX)]
+                );
+                assert_eq!(head.gzip_len, Some(content.len() as u32));
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_or_unfinished_gzip_is_told_from_a_good_one() {
+        let mut heads = Heads::default();
+        let good = gzipped(
+            b"2024-02-29T12:00:00Z stdout F x\n",
+            flate2::GzBuilder::new(),
+        );
+        for len in 0..good.len() {
+            let short = good[..len].to_vec();
+            let read = heads.read(&Bytes(short), true, len as u64);
+            assert!(
+                matches!(read, Err(Unreadable::Damaged)),
+                "cut to {len} bytes"
+            );
+        }
+        // Method, flags, content, checksum, length. Time, extra flags and system say nothing of the content.
+        for at in (0..4).chain(10..good.len()) {
+            let mut bad = good.clone();
+            bad[at] ^= 0x21;
+            let read = heads.read(&Bytes(bad), true, good.len() as u64);
+            assert!(
+                matches!(read, Err(Unreadable::Damaged)),
+                "byte {at} changed"
+            );
+        }
+        assert!(
+            heads
+                .read(&Bytes(good.clone()), true, good.len() as u64)
+                .is_ok()
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::chain::{Chain, Loss, Segment, Source};
-use super::head::Head;
+use super::head::Heads;
 use super::stats::CatalogStats;
 use crate::clock::Time;
 use crate::files::{FileHandle, Files, Meta};
@@ -176,7 +176,7 @@ impl Keeper {
 
     /// Lets go of deleted files until the byte budget is kept. Returns the chains that lost something.
     #[must_use]
-    pub fn keep_within(&mut self, files: &dyn Files) -> Vec<Arc<Chain>> {
+    pub fn keep_within(&mut self, files: &dyn Files, heads: &mut Heads) -> Vec<Arc<Chain>> {
         let mut losers = Vec::new();
         while self.deleted_bytes > self.bytes_max {
             let victim = self
@@ -189,7 +189,7 @@ impl Keeper {
                 })
                 .min();
             let Some((_, _, serial)) = victim else { break };
-            if let Some(chain) = self.give_up(serial, files) {
+            if let Some(chain) = self.give_up(serial, files, heads) {
                 losers.push(chain);
             }
         }
@@ -201,12 +201,12 @@ impl Keeper {
 
     /// Closes one deleted file: for nothing if all have read it, against its compressed form if that is there, and
     /// else at the price of what is unread; then the chain is returned.
-    fn give_up(&mut self, serial: u64, files: &dyn Files) -> Option<Arc<Chain>> {
+    fn give_up(&mut self, serial: u64, files: &dyn Files, heads: &mut Heads) -> Option<Arc<Chain>> {
         let held = self.close(serial)?;
         if held.passed() {
             return None;
         }
-        if let Some(spare) = self.open_spare(&held, files) {
+        if let Some(spare) = self.open_spare(&held, files, heads) {
             self.offer(spare);
             return None;
         }
@@ -215,11 +215,11 @@ impl Keeper {
         Some(held.chain)
     }
 
-    fn open_spare(&self, held: &Held, files: &dyn Files) -> Option<Held> {
+    fn open_spare(&self, held: &Held, files: &dyn Files, heads: &mut Heads) -> Option<Held> {
         let path = held.spare.as_ref()?;
         let handle = files.open(path).ok()?;
         let meta = handle.meta().ok()?;
-        let head = Head::read(handle.as_ref(), true, meta.len_bytes).ok()?;
+        let head = heads.read(handle.as_ref(), true, meta.len_bytes).ok()?;
         let same = head.identity == held.segment.identity()
             && head.gzip_len == Some(held.meta.len_bytes as u32);
         same.then(|| Held {

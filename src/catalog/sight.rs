@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::chain::Loss;
 use super::env::Env;
-use super::head::{Head, Unreadable};
+use super::head::{Head, Heads, Unreadable};
 use super::keeper::Worth;
 use super::path::LogName;
 use super::segment::{Content, FileId, Known, Sighting, unchanged};
@@ -94,7 +94,13 @@ fn look_into(
     verify: bool,
 ) -> io::Result<()> {
     if let Some((known, handle)) = held(env, known, &sighting.meta) {
-        sighting.content = look_at_held(known, handle.as_ref(), &sighting.meta, verify)?;
+        sighting.content = look_at_held(
+            &mut env.heads,
+            known,
+            handle.as_ref(),
+            &sighting.meta,
+            verify,
+        )?;
         return Ok(());
     }
     if let Some(known) = unchanged(known, &sighting.name, &sighting.meta)
@@ -110,7 +116,10 @@ fn look_into(
         return Ok(());
     }
     let gzip = sighting.name.gzip;
-    sighting.content = match Head::read(handle.as_ref(), gzip, sighting.meta.len_bytes) {
+    sighting.content = match env
+        .heads
+        .read(handle.as_ref(), gzip, sighting.meta.len_bytes)
+    {
         Ok(head) => match shortened(known, sighting, &head) {
             Some(serial) => Content::Rewritten(head, serial),
             None => Content::Head(head),
@@ -154,6 +163,7 @@ fn held<'a>(
 
 /// A held file is the same file, but it may have been truncated and written anew.
 fn look_at_held(
+    heads: &mut Heads,
     known: &Known,
     handle: &dyn FileHandle,
     meta: &Meta,
@@ -164,7 +174,7 @@ fn look_at_held(
     if known.gzip || !(shorter || verify) {
         return Ok(same);
     }
-    let head = match Head::read(handle, false, meta.len_bytes) {
+    let head = match heads.read(handle, false, meta.len_bytes) {
         Ok(head) => head,
         Err(Unreadable::Failed(error)) => return Err(error),
         Err(Unreadable::Damaged) => return Ok(same),

@@ -10,7 +10,7 @@ use super::adopt::{learn, note, rehold, update, update_links};
 use super::chain::{Chain, Loss, Segment, Source};
 use super::docker::Docker;
 use super::env::Env;
-use super::head::{Head, Prefix};
+use super::head::Prefix;
 use super::path::LogName;
 use super::segment::{Content, FileId, Known, Named, Sighting, assign, group, place};
 use super::sight::Sightings;
@@ -120,7 +120,7 @@ impl Tracked {
                     growth.bytes += meta.len_bytes.saturating_sub(known.raw_len);
                     growth.grown |= note(&self.chain, known, &meta, now);
                     if known.segment.identity().is_none() {
-                        let head = Head::read(handle.as_ref(), known.gzip, meta.len_bytes);
+                        let head = env.heads.read(handle.as_ref(), known.gzip, meta.len_bytes);
                         growth.grown |= head.is_ok_and(|head| learn(known, &head));
                     }
                     let grown_at = known.grown_at;
