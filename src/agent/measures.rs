@@ -76,11 +76,8 @@ fn collectors(config: &Config, network: &Handle) -> Result<Vec<Box<dyn Collect>>
         containers.live(),
         SharedFacts::default(),
     );
-    let mut all: Vec<Box<dyn Collect>> = vec![
-        Box::new(containers),
-        Box::new(addresses),
-        Box::new(Gpus),
-    ];
+    let mut all: Vec<Box<dyn Collect>> =
+        vec![Box::new(containers), Box::new(addresses), Box::new(Gpus)];
     for target in &config.metrics.scrape {
         let target = Target::start(target, &surroundings, network)
             .map_err(|error| StartError::Sink(error.to_string()))?;

@@ -132,13 +132,8 @@ pub struct IpUsage {
     live: SharedLive,
     facts: SharedFacts,
     host_local: HostLocal,
-    own: Vec<(Family, String, u64)>,
-    sample: u64,
     text: String,
 }
-
-/// The node's own addresses are counted in every so many samples.
-const OWN_EVERY: u64 = 4;
 
 impl IpUsage {
     /// A collector that asks pages through `fetch`, compares reservations with the containers in `live`, and shows
@@ -155,8 +150,6 @@ impl IpUsage {
             live,
             facts,
             host_local: HostLocal::default(),
-            own: Vec::new(),
-            sample: 0,
             text: String::new(),
         }
     }
@@ -271,24 +264,6 @@ impl IpUsage {
         }
         any.then_some(report)
     }
-
-    /// Counts the node's own addresses.
-    fn count_own(&mut self, host: &Host) {
-        self.own.clear();
-        let mut routes = String::new();
-        if host.read_proc("1/net/fib_trie", &mut self.text).is_ok()
-            && host.read_proc("1/net/route", &mut routes).is_ok()
-        {
-            let counts = routes::own_v4(&self.text, &routes).into_iter();
-            self.own
-                .extend(counts.map(|(name, count)| (Family::V4, name, count)));
-        }
-        if host.read_proc("1/net/if_inet6", &mut self.text).is_ok() {
-            let counts = routes::own_v6(&self.text).into_iter();
-            self.own
-                .extend(counts.map(|(name, count)| (Family::V6, name, count)));
-        }
-    }
 }
 
 /// What the cluster says, as sources: its pods, its ranges, its bound.
@@ -372,11 +347,6 @@ impl Collect for IpUsage {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         show::pods(out, &live, facts.as_ref());
-        if self.sample.is_multiple_of(OWN_EVERY) {
-            self.count_own(host);
-        }
-        self.sample += 1;
-        show::own(out, &self.own);
         Ok(())
     }
 }

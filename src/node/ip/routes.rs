@@ -1,8 +1,8 @@
-//! What the kernel's tables say of addresses: routes to single pods, and the node's own addresses. Pure. The forms are
+//! What the kernel's tables say of addresses: routes to single pods. Pure. The forms are
 //! those of proc(5) below `/proc/<pid>/net`.
 
-use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::range;
 
@@ -65,58 +65,6 @@ fn is_own_by_nature(address: Ipv6Addr) -> bool {
     address.is_unicast_link_local() || address.is_multicast()
 }
 
-/// How many addresses each interface of the node has, in `if_inet6`: lines `<address> <index> <prefix> <scope> <flags>
-/// <interface>`.
-pub fn own_v6(text: &str) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let address = words.next().and_then(range::v6_of_hex);
-        if let (Some(_), Some(interface)) = (address, words.nth(4)) {
-            *counts.entry(interface.to_owned()).or_default() += 1;
-        }
-    }
-    counts
-}
-
-/// How many addresses each interface of the node has: the local ones in `fib_trie`, at the interface to whose network
-/// in `route` they belong. Empty: none of them.
-pub fn own_v4(fib_trie: &str, route_text: &str) -> BTreeMap<String, u64> {
-    let routes: Vec<_> = route_text.lines().skip(1).filter_map(route).collect();
-    let mut seen = HashSet::new();
-    let mut counts = BTreeMap::new();
-    let mut address: Option<Ipv4Addr> = None;
-    for line in fib_trie.lines() {
-        let line = line.trim_start();
-        if let Some(leaf) = line.strip_prefix("|-- ") {
-            address = leaf.trim_end().parse().ok();
-        } else if line.starts_with("/32 host LOCAL")
-            && let Some(address) = address
-            && seen.insert(address)
-        {
-            let interface = interface_of(address, &routes);
-            *counts.entry(interface.to_owned()).or_default() += 1;
-        }
-    }
-    counts
-}
-
-fn interface_of<'a>(address: Ipv4Addr, routes: &[(&'a str, Ipv4Addr, Ipv4Addr)]) -> &'a str {
-    if IpAddr::from(address).is_loopback() {
-        return "lo";
-    }
-    let number = u32::from(address);
-    let has = |route: &&(&str, Ipv4Addr, Ipv4Addr)| {
-        let (destination, mask) = (u32::from(route.1), u32::from(route.2));
-        mask != 0 && number & mask == destination
-    };
-    let narrowest = routes
-        .iter()
-        .filter(has)
-        .max_by_key(|route| u32::from(route.2));
-    narrowest.map_or("", |route| route.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,26 +96,12 @@ mod tests {
         assert_eq!(pods_v6(&text), 1);
     }
 
-    #[test]
-    fn own_addresses_are_at_their_interfaces() {
-        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.4\n        /32 host LOCAL\n     |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\nLocal:\n     |-- 10.0.0.4\n        /32 host LOCAL\n     |-- 192.168.9.9\n        /32 host LOCAL\n";
-        let own = own_v4(trie, ROUTE);
-        let expected = [("", 1), ("eth0", 1), ("lo", 1)];
-        assert!(
-            own.iter()
-                .map(|(name, count)| (name.as_str(), *count))
-                .eq(expected)
-        );
-        let six = own_v6("00000000000000000000000000000001 01 80 10 80       lo\nx\n");
-        assert_eq!(six.get("lo"), Some(&1));
-    }
-
     proptest! {
         /// No bytes stop a parser.
         #[test]
         fn any_text_is_taken(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let text = String::from_utf8_lossy(&bytes);
-            let _ = (pods_v4(&text), pods_v6(&text), own_v6(&text), own_v4(&text, &text));
+            let _ = (pods_v4(&text), pods_v6(&text));
         }
 
         /// As many pods are counted as there are different routes to single addresses.

@@ -47,7 +47,6 @@ const UP: Spec = Spec::gauge(
 const PODS: Spec = gauge("node_pods", "Pods, by their network.");
 const PODS_MAX: Spec = gauge("node_pods_capacity", "Pods that the node takes.");
 const PENDING: Spec = gauge("node_ip_pending_pods", "Pods that wait for an address.");
-const OWN: Spec = gauge("node_network_address_count", "The node's own addresses.");
 
 /// What one source says.
 pub(super) fn counts(out: &mut Snapshot, family: Family, source: Source, counts: &Counts) {
@@ -245,19 +244,5 @@ pub(super) fn pods(out: &mut Snapshot, live: &Live, facts: Option<&ClusterFacts>
         if let Some(count) = count {
             out.add(spec, &[], count as f64);
         }
-    }
-}
-
-/// The node's own addresses.
-pub(super) fn own(out: &mut Snapshot, own: &[(Family, String, u64)]) {
-    for (family, device, count) in own {
-        let labels = [("device", device.as_str()), ("family", family.name())];
-        let [_, plain] = labels;
-        let labels = if device.is_empty() {
-            &[plain][..]
-        } else {
-            &labels[..]
-        };
-        out.add(&OWN, labels, *count as f64);
     }
 }
