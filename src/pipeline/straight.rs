@@ -2,7 +2,7 @@
 //! a stream that has no record open, and nothing that was read before a restart.
 //!
 //! What such a line needs to know of its chain cannot change from one to the next, so it is looked up once for many.
-//! Invariant: a line that goes the straight way becomes what [`Worker::line`] would make of it; what is not straight
+//! Invariant: a line that goes the straight way becomes what `Worker::line` would make of it; what is not straight
 //! is left to that.
 
 use super::emit::run_of;

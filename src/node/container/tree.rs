@@ -2,7 +2,7 @@
 //!
 //! Invariants: after [`Tree::refresh`] the entries are those that exist, each once; a directory is listed only when its
 //! link count (two and one for each subdirectory, on the kernel's cgroup file systems) or a known child's absence says
-//! that something changed; no container is entered, nothing deeper than [`DEPTH_MAX`] is looked at, and at most
+//! that something changed; no container is entered, nothing deeper than `DEPTH_MAX` is looked at, and at most
 //! `directories_max` are known.
 
 use std::collections::HashSet;
