@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Advice, FileType, OFlags, SeekFrom, Stat};
+use rustix::fs::{Advice, FileType, OFlags, Stat};
 
 /// What a path or a descriptor leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +57,6 @@ pub trait FileHandle: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// fstat(2).
     fn meta(&self) -> io::Result<Meta>;
-    /// The first offset at or after `offset` that holds data and not a hole; `None` if only a hole is left.
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>>;
     /// Tells the page cache that this file will not be read again.
     fn drop_cache(&self);
 }
@@ -164,14 +162,6 @@ impl FileHandle for File {
 
     fn meta(&self) -> io::Result<Meta> {
         Ok(meta_of(&rustix::fs::fstat(self)?))
-    }
-
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
-        match rustix::fs::seek(self, SeekFrom::Data(offset)) {
-            Ok(at) => Ok(Some(at)),
-            Err(rustix::io::Errno::NXIO) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn drop_cache(&self) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use longshore::catalog::chain::{Chain, Identity, Segment, Source};
-use longshore::catalog::feed::{Feed, Shard, Waker};
+use longshore::catalog::feed::{Feed, Shard};
 use longshore::checkpoint::{Checkpoint, Store};
 use longshore::clock::{Clock, Time};
 use longshore::config::{Compression, Limits, Sink, SinkKind};
@@ -22,6 +22,7 @@ use longshore::record::{ChainKey, ChainMeta};
 use longshore::sink::Reason;
 use longshore::sink::blackhole::{Blackhole, Swallowed};
 use longshore::sink::dead_letter::{DeadLetters, Kept};
+use longshore::waker::Waker;
 
 use crate::Outcome;
 
@@ -190,10 +191,6 @@ impl FileHandle for Repeated {
             len_bytes: ENDLESS_BYTES,
             ..meta
         })
-    }
-
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
-        Ok(Some(offset))
     }
 
     fn drop_cache(&self) {}

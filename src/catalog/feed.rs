@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::chain::Chain;
 use crate::record::ChainKey;
-pub use crate::waker::Waker;
+use crate::waker::Waker;
 
 /// One thing a worker should look at.
 #[derive(Clone, Debug)]

@@ -348,10 +348,6 @@ mod tests {
             Err(io::ErrorKind::Unsupported.into())
         }
 
-        fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
-            Ok(Some(offset))
-        }
-
         fn drop_cache(&self) {}
     }
 

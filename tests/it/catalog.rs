@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use longshore::catalog::Catalog;
 use longshore::catalog::chain::{Chain, Loss, Segment};
-use longshore::catalog::feed::{Event, Feed, Shard, Waker};
+use longshore::catalog::feed::{Event, Feed, Shard};
 use longshore::catalog::stats::CatalogStats;
 use longshore::clock::{Clock, Time};
 use longshore::config::Logs;
 use longshore::own_pod::OwnPod;
+use longshore::waker::Waker;
 
 use crate::support::sim_clock::SimClock;
 use crate::support::sim_files::{SimFiles, gzipped};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore::catalog::Catalog;
-use longshore::catalog::feed::{Feed, Shard, Waker};
+use longshore::catalog::feed::{Feed, Shard};
 use longshore::catalog::stats::CatalogStats;
 use longshore::clock::{Clock, Time};
 use longshore::config::{Compression, Limits, Logs, Sink, SinkKind};
@@ -13,6 +13,7 @@ use longshore::encode::Encode;
 use longshore::encode::rows::Rows;
 use longshore::pipeline::board::{Board, View};
 use longshore::pipeline::worker::{Parts, Step, Worker};
+use longshore::waker::Waker;
 
 use super::sink::{SimLetters, SimSink};
 use super::store::{Disk, SimStore};

@@ -621,17 +621,6 @@ impl FileHandle for SimHandle {
         Ok(state.meta(self.key))
     }
 
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
-        let state = self.files.lock();
-        let Body::File { data, .. } = &state.nodes[&self.key].body else {
-            return Err(errno(libc::EINVAL));
-        };
-        Ok(data
-            .iter()
-            .find(|(start, bytes)| *start + bytes.len() as u64 > offset)
-            .map(|(start, _)| (*start).max(offset)))
-    }
-
     fn drop_cache(&self) {
         self.files.lock().dropped_cache += 1;
     }
