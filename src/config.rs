@@ -4,7 +4,6 @@
 
 pub mod bounds;
 pub mod check;
-pub mod defaults;
 pub mod keys;
 pub mod metrics;
 pub mod mistake;
@@ -12,12 +11,20 @@ pub mod parse;
 pub mod pattern;
 pub mod render;
 pub mod scrape;
+pub mod secret;
+pub mod sinks;
 pub mod substitute;
 pub mod walk;
 pub mod yaml;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+pub use self::secret::Secret;
+pub use self::sinks::SinkKind;
+pub use self::sinks::file::FileSink;
+pub use self::sinks::http::{Auth, HttpSink, Tls};
+pub use self::sinks::remote_write::{RemoteWriteSink, RemoteWriteVersion};
 
 /// Everything the agent is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,120 +116,6 @@ pub struct Signals {
     pub logs: bool,
     /// Samples of the node's metrics.
     pub metrics: bool,
-}
-
-/// THE list of sinks.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SinkKind {
-    /// Rows on standard output.
-    Stdout,
-    /// Accepts everything, keeps nothing: for measuring.
-    Blackhole,
-    /// Rolling files.
-    File(FileSink),
-    /// HTTP POST.
-    Http(Box<HttpSink>),
-    /// Prometheus remote write; takes metrics only.
-    RemoteWrite(Box<RemoteWriteSink>),
-}
-
-/// Prometheus remote write.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RemoteWriteSink {
-    /// Where to and how.
-    pub http: HttpSink,
-    /// The version to begin with.
-    pub version: RemoteWriteVersion,
-    /// Labels of every series that has none of that name itself; `None`: a default one is left out.
-    pub labels: Vec<(String, Option<String>)>,
-}
-
-/// A version of Prometheus remote write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RemoteWriteVersion {
-    /// 1.0, which every receiver knows.
-    One,
-    /// 2.0, with 1.0 for a receiver that does not know it.
-    Two,
-}
-
-/// Rolling files.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileSink {
-    /// The directory; made if missing.
-    pub directory: PathBuf,
-    /// A file is rolled when it has reached this size.
-    pub roll_bytes: u64,
-    /// A file is rolled when it is this old and not empty.
-    pub roll_interval_ms: u64,
-    /// Oldest files are retired (deleted, counted) while all together are larger than this.
-    pub total_bytes_max: u64,
-}
-
-/// HTTP POST.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpSink {
-    /// `http://` or `https://`.
-    pub url: String,
-    /// Where rows of metrics go, if elsewhere.
-    pub metrics_url: Option<String>,
-    /// Further request headers.
-    pub headers: Vec<(String, Secret)>,
-    /// How to authenticate.
-    pub auth: Auth,
-    /// Trust.
-    pub tls: Tls,
-    /// Limit on connecting, TLS included.
-    pub connect_timeout_ms: u64,
-    /// Limit on one request, from its first byte to the answer's last.
-    pub request_timeout_ms: u64,
-    /// An idle connection is closed after this long.
-    pub keep_alive_ms: u64,
-}
-
-/// How to authenticate.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Auth {
-    /// Not at all.
-    None,
-    /// `Authorization: Bearer`.
-    Bearer(Secret),
-    /// `Authorization: Basic`.
-    Basic {
-        /// User name.
-        user: String,
-        /// Password.
-        password: Secret,
-    },
-}
-
-/// A value that is never printed.
-#[derive(Clone, PartialEq)]
-pub enum Secret {
-    /// Given in the config (perhaps through `${NAME}`).
-    Literal(String),
-    /// Read from a file, again when the file changes. Trailing line ends are not part of it.
-    File(PathBuf),
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Secret::Literal(_) => f.write_str("(hidden)"),
-            Secret::File(path) => write!(f, "file {}", path.display()),
-        }
-    }
-}
-
-/// TLS trust and identity.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tls {
-    /// PEM bundle trusted in place of the system's roots.
-    pub ca_file: Option<PathBuf>,
-    /// PEM client certificate chain.
-    pub certificate_file: Option<PathBuf>,
-    /// PEM key of the client certificate.
-    pub key_file: Option<PathBuf>,
 }
 
 /// How payloads are compressed.

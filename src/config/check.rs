@@ -3,10 +3,7 @@
 //! Invariant: every mistake is in the report; the configuration is to be used only if there is none. Where a value is
 //! wrong its default stands in, so that all other checks can be made.
 
-mod file;
-mod http;
 mod metrics;
-mod remote_write;
 mod rows;
 mod sink;
 
@@ -191,7 +188,7 @@ fn sole_owner<'n>(
             logs.or(metrics)
         }
         SinkKind::Stdout => stdout.replace(&entry.key),
-        SinkKind::Blackhole | SinkKind::Http(_) | SinkKind::RemoteWrite(_) => None,
+        _ => None,
     };
     if let Some(other) = other {
         let path = super::yaml::join("sinks", &entry.key);
@@ -207,7 +204,7 @@ fn sole_owner<'n>(
 }
 
 /// A path without `.` and doubled slashes.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
@@ -220,7 +217,7 @@ fn is_sink_name(name: &str) -> bool {
 }
 
 /// Checks that one number is no greater than another; reported at the first if it is there, else at the second.
-fn at_most(
+pub(super) fn at_most(
     section: &Section<'_>,
     (low, low_value): (&str, u64),
     (high, high_value): (&str, u64),

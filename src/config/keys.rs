@@ -7,7 +7,8 @@ mod limits;
 
 use super::metrics::Metrics;
 use super::scrape::Scrape;
-use super::{Config, FileSink, HttpSink, Limits, Logs, Sink};
+use super::sinks::{SinkType, http};
+use super::{Config, Logs, Sink};
 
 pub use self::limits::LIMITS;
 
@@ -36,7 +37,7 @@ pub struct Number<T: 'static> {
 }
 
 impl<T> Number<T> {
-    const fn new(
+    pub(super) const fn new(
         name: &'static str,
         range: (u64, u64),
         get: fn(&T) -> u64,
@@ -74,27 +75,27 @@ pub struct Backlog {
     pub bytes_max: Option<u64>,
 }
 
-const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
-const GIB: u64 = 1024 * MIB;
-const SECOND: u64 = 1_000;
-const MINUTE: u64 = 60 * SECOND;
-const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
+pub(super) const KIB: u64 = 1024;
+pub(super) const MIB: u64 = 1024 * KIB;
+pub(super) const GIB: u64 = 1024 * MIB;
+pub(super) const SECOND: u64 = 1_000;
+pub(super) const MINUTE: u64 = 60 * SECOND;
+pub(super) const HOUR: u64 = 60 * MINUTE;
+pub(super) const DAY: u64 = 24 * HOUR;
 
-const TEXT: &str = "a text of 1 to 1024 printable characters";
-const PATH: &str = "an absolute path";
-const PATH_OR_NULL: &str = "an absolute path or null";
-const SWITCH: &str = "true or false";
-const URL: &str = "http://HOST[:PORT][/PATH] or https://..., without user, password and #";
-const NAMES: &str = "a list of at most 64 regular expressions for whole names";
+pub(super) const TEXT: &str = "a text of 1 to 1024 printable characters";
+pub(super) const PATH: &str = "an absolute path";
+pub(super) const PATH_OR_NULL: &str = "an absolute path or null";
+pub(super) const SWITCH: &str = "true or false";
+pub(super) const URL: &str =
+    "http://HOST[:PORT][/PATH] or https://..., without user, password and #";
+pub(super) const NAMES: &str = "a list of at most 64 regular expressions for whole names";
 const PATTERN: &str = "a regular expression";
-const URL_OR_NULL: &str =
+pub(super) const URL_OR_NULL: &str =
     "http://HOST[:PORT][/PATH] or https://..., without user, password and #, or null";
-const LABELS: &str = "a mapping of label names to texts; null leaves a default one out";
-const SECRET: &str = "a text, or {file: PATH} with an absolute path";
+pub(super) const LABELS: &str = "a mapping of label names to texts; null leaves a default one out";
 
-const fn key(name: &'static str, allowed: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, allowed: &'static str) -> Key {
     Key { name, allowed }
 }
 
@@ -248,9 +249,8 @@ pub static OWN_LOG: [Key; 2] = [
     key("format", "text or json"),
 ];
 
-/// What every sink has, without numbers.
-pub static SINK: [Key; 10] = [
-    key("type", "http, file, stdout, blackhole or remote_write"),
+/// What every sink has beside its type, without numbers.
+pub static SINK: [Key; 9] = [
     key("signals", "a list of logs, metrics or both"),
     key(
         "read_from",
@@ -295,93 +295,6 @@ pub static BACKLOG_NUMBERS: [Number<Backlog>; 2] = [
     ),
 ];
 
-/// Type `file`, without numbers.
-pub static FILE: [Key; 1] = [key("directory", PATH)];
-
-/// Numbers of type `file`.
-pub static FILE_NUMBERS: [Number<FileSink>; 3] = [
-    Number::new(
-        "roll_bytes",
-        (64 * KIB, 16 * GIB),
-        |file| file.roll_bytes,
-        |file, value| file.roll_bytes = value,
-    ),
-    Number::new(
-        "roll_interval_ms",
-        (SECOND, 7 * DAY),
-        |file| file.roll_interval_ms,
-        |file, value| file.roll_interval_ms = value,
-    ),
-    Number::new(
-        "total_bytes_max",
-        (MIB, 16 * 1024 * GIB),
-        |file| file.total_bytes_max,
-        |file, value| file.total_bytes_max = value,
-    ),
-];
-
-/// Type `http`, without numbers.
-pub static HTTP: [Key; 6] = [
-    key("url", URL),
-    key("metrics_url", URL_OR_NULL),
-    key(
-        "headers",
-        "a mapping of header names to texts or {file: PATH}",
-    ),
-    key("bearer_token", SECRET),
-    key("basic", "a mapping with user and password"),
-    key("tls", "a mapping"),
-];
-
-/// Numbers of type `http`.
-pub static HTTP_NUMBERS: [Number<HttpSink>; 3] = [
-    Number::new(
-        "connect_timeout_ms",
-        (100, MINUTE),
-        |http| http.connect_timeout_ms,
-        |http, value| http.connect_timeout_ms = value,
-    ),
-    Number::new(
-        "request_timeout_ms",
-        (100, 10 * MINUTE),
-        |http| http.request_timeout_ms,
-        |http, value| http.request_timeout_ms = value,
-    ),
-    Number::new(
-        "keep_alive_ms",
-        (0, HOUR),
-        |http| http.keep_alive_ms,
-        |http, value| http.keep_alive_ms = value,
-    ),
-];
-
-/// Type `remote_write`, beside what an HTTP request needs.
-pub static REMOTE_WRITE: [Key; 2] = [key("version", "1 or 2"), key("labels", LABELS)];
-
-/// The keys of every sink that one of type `remote_write` has.
-const OF_REMOTE_WRITE: [&str; 10] = [
-    "type",
-    "signals",
-    "payload_uncompressed_bytes_max",
-    "payload_records_max",
-    "backoff_min_ms",
-    "backoff_max_ms",
-    "probe_interval_ms",
-    "stuck_after_ms",
-    "samples_bytes_max",
-    "samples_age_max_ms",
-];
-
-/// `basic`.
-pub static BASIC: [Key; 2] = [key("user", "a text without colon"), key("password", SECRET)];
-
-/// `tls`.
-pub static TLS: [Key; 3] = [
-    key("ca_file", PATH_OR_NULL),
-    key("certificate_file", PATH_OR_NULL),
-    key("key_file", PATH_OR_NULL),
-];
-
 /// The keys of one place in a config, with what each may be.
 #[derive(Clone, Debug, Default)]
 pub struct Known(Vec<(&'static str, String)>);
@@ -410,7 +323,7 @@ impl Known {
 
     /// Only those whose name is `wanted`.
     #[must_use]
-    fn only(mut self, wanted: impl Fn(&str) -> bool) -> Known {
+    pub(super) fn only(mut self, wanted: impl Fn(&str) -> bool) -> Known {
         self.0.retain(|(name, _)| wanted(name));
         self
     }
@@ -432,50 +345,25 @@ impl Known {
 
 /// Keys of every sink.
 pub fn common() -> Known {
-    Known::of(&SINK).numbers(&SINK_NUMBERS).numbers(&LIMITS)
-}
-
-/// Keys of the type `file` alone.
-pub fn file() -> Known {
-    Known::of(&FILE).numbers(&FILE_NUMBERS)
-}
-
-/// Keys of the type `http` alone.
-pub fn http() -> Known {
-    Known::of(&HTTP).numbers(&HTTP_NUMBERS)
+    let types = SinkType::ALL.map(SinkType::name);
+    let types = match types.split_last() {
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    };
+    Known(vec![("type", types)])
+        .and(Known::of(&SINK))
+        .numbers(&SINK_NUMBERS)
+        .numbers(&LIMITS)
 }
 
 /// Keys of an entry of `metrics.scrape`.
 pub fn scrape() -> Known {
-    http()
-        .only(|name| name != "metrics_url")
-        .and(Known::of(&SCRAPE).numbers(&SCRAPE_NUMBERS))
-}
-
-/// Keys of the type `remote_write` alone.
-pub fn remote_write() -> Known {
-    Known::of(&REMOTE_WRITE)
-}
-
-/// All keys of the type `remote_write`: its own, those of a request, and some of every sink's.
-pub fn all_of_remote_write() -> Known {
-    common()
-        .only(|name| OF_REMOTE_WRITE.contains(&name))
-        .and(http().only(|name| name != "metrics_url"))
-        .and(remote_write())
-}
-
-/// The limits that a sink of type `remote_write` has.
-pub fn limits_of_remote_write() -> Vec<Number<Limits>> {
-    let limits = LIMITS.iter().cloned();
-    limits
-        .filter(|limit| OF_REMOTE_WRITE.contains(&limit.name))
-        .collect()
+    http::request_keys().and(Known::of(&SCRAPE).numbers(&SCRAPE_NUMBERS))
 }
 
 /// Every place in a config with its keys, in the order of the reference.
-pub fn places() -> [(&'static str, Known); 14] {
-    [
+pub fn places() -> Vec<(&'static str, Known)> {
+    let mut places = vec![
         ("the top level", Known::of(&TOP).numbers(&TOP_NUMBERS)),
         ("logs", Known::of(&LOGS).numbers(&LOGS_NUMBERS)),
         ("metrics", Known::of(&METRICS).numbers(&METRICS_NUMBERS)),
@@ -491,12 +379,11 @@ pub fn places() -> [(&'static str, Known); 14] {
             "sinks.NAME.read_from",
             Known::default().numbers(&BACKLOG_NUMBERS),
         ),
-        ("sinks.NAME of type file", file()),
-        ("sinks.NAME of type http", http()),
-        ("sinks.NAME of type remote_write", remote_write()),
-        ("sinks.NAME.basic", Known::of(&BASIC)),
-        ("sinks.NAME.tls", Known::of(&TLS)),
-    ]
+    ];
+    let own = SinkType::ALL.into_iter();
+    places.extend(own.filter_map(SinkType::own_keys));
+    places.extend(http::inner_keys());
+    places
 }
 
 /// Where a key that is in the wrong place would be in the right one.

@@ -5,18 +5,13 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::keys::{
-    FILE_NUMBERS, HTTP_NUMBERS, LIMITS, LOGS_NUMBERS, METRICS_NUMBERS, Number, SCRAPE_NUMBERS,
-    TOP_NUMBERS, limits_of_remote_write,
-};
+use super::keys::{LIMITS, LOGS_NUMBERS, METRICS_NUMBERS, Number, SCRAPE_NUMBERS, TOP_NUMBERS};
 use super::metrics::{Metrics, Profile};
 use super::pattern::Pattern;
 use super::scrape::Scrape;
+use super::sinks::http;
 use super::substitute::escape;
-use super::{
-    Auth, Columns, Compression, Config, ReadFrom, RemoteWriteSink, RemoteWriteVersion, RowFormat,
-    Rows, Secret, Sink, SinkKind,
-};
+use super::{Columns, Compression, Config, ReadFrom, RowFormat, Rows, Secret, Sink};
 
 /// What stands in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
@@ -53,34 +48,40 @@ pub fn render(config: &Config) -> String {
     page.text
 }
 
-struct Page {
+/// What is written so far.
+pub(super) struct Page {
     text: String,
     depth: usize,
 }
 
 impl Page {
-    fn raw(&mut self, key: &str, value: impl std::fmt::Display) {
+    /// A key with a value that needs no quotes.
+    pub(super) fn raw(&mut self, key: &str, value: impl std::fmt::Display) {
         let indent = self.depth * 2;
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "{:indent$}{key}: {value}", "");
     }
 
-    fn scalar(&mut self, key: &str, value: &str) {
+    /// A key with a text.
+    pub(super) fn scalar(&mut self, key: &str, value: &str) {
         self.raw(key, quoted(&escape(value)));
     }
 
-    fn scalar_or_null(&mut self, key: &str, value: Option<&str>) {
+    /// A key with a text or null.
+    pub(super) fn scalar_or_null(&mut self, key: &str, value: Option<&str>) {
         match value {
             Some(value) => self.scalar(key, value),
             None => self.raw(key, "null"),
         }
     }
 
-    fn path(&mut self, key: &str, path: &Path) {
+    /// A key with a path.
+    pub(super) fn path(&mut self, key: &str, path: &Path) {
         self.scalar(key, &path.to_string_lossy());
     }
 
-    fn secret(&mut self, key: &str, secret: &Secret) {
+    /// A key with a secret, or where it lies.
+    pub(super) fn secret(&mut self, key: &str, secret: &Secret) {
         match secret {
             Secret::Literal(_) => self.scalar(key, HIDDEN),
             Secret::File(path) => {
@@ -91,13 +92,15 @@ impl Page {
         }
     }
 
-    fn numbers<T>(&mut self, numbers: &[Number<T>], from: &T) {
+    /// Some numbers.
+    pub(super) fn numbers<T>(&mut self, numbers: &[Number<T>], from: &T) {
         for number in numbers {
             self.raw(number.name, (number.get)(from));
         }
     }
 
-    fn open(&mut self, key: &str) {
+    /// A key that opens a mapping.
+    pub(super) fn open(&mut self, key: &str) {
         self.raw(key, "");
         // The space behind the colon of a key that opens a mapping.
         self.text.truncate(self.text.trim_end().len());
@@ -105,7 +108,8 @@ impl Page {
         self.depth += 1;
     }
 
-    fn close(&mut self) {
+    /// The end of the mapping that was opened last.
+    pub(super) fn close(&mut self) {
         self.depth -= 1;
     }
 
@@ -177,7 +181,7 @@ impl Page {
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "{:indent$}-", "");
         self.depth += 1;
-        self.http(&target.http);
+        http::render_request(&target.http, self);
         self.numbers(&SCRAPE_NUMBERS, target);
         self.patterns("keep", &target.keep);
         self.patterns("drop", &target.drop);
@@ -185,7 +189,8 @@ impl Page {
         self.close();
     }
 
-    fn labels(&mut self, labels: &[(String, Option<String>)]) {
+    /// The mapping `labels`.
+    pub(super) fn labels(&mut self, labels: &[(String, Option<String>)]) {
         self.open("labels");
         for (name, value) in labels {
             self.scalar_or_null(&quoted(name), value.as_deref());
@@ -195,26 +200,8 @@ impl Page {
 
     fn sink(&mut self, sink: &Sink) {
         self.open(&sink.name);
-        match &sink.kind {
-            SinkKind::Stdout => self.raw("type", "stdout"),
-            SinkKind::Blackhole => self.raw("type", "blackhole"),
-            SinkKind::File(file) => {
-                self.raw("type", "file");
-                self.path("directory", &file.directory);
-                self.numbers(&FILE_NUMBERS, file);
-            }
-            SinkKind::Http(http) => {
-                self.raw("type", "http");
-                let url = http.metrics_url.as_deref();
-                self.scalar_or_null("metrics_url", url);
-                self.http(http);
-            }
-            SinkKind::RemoteWrite(sink) => {
-                self.raw("type", "remote_write");
-                self.http(&sink.http);
-                self.remote_write(sink);
-            }
-        }
+        self.raw("type", sink.kind.of().name());
+        sink.kind.render(self);
         let words = [
             ("logs", sink.signals.logs),
             ("metrics", sink.signals.metrics),
@@ -222,15 +209,28 @@ impl Page {
         let words = words.iter().filter(|(_, taken)| *taken);
         let words: Vec<&str> = words.map(|(word, _)| *word).collect();
         self.raw("signals", format!("[{}]", words.join(", ")));
-        if matches!(sink.kind, SinkKind::RemoteWrite(_)) {
-            self.numbers(&limits_of_remote_write(), &sink.limits);
-            self.close();
-            return;
+        let known = sink.kind.of().keys();
+        let has = |key: &str| known.allowed(key).is_some();
+        if has("workers") {
+            self.raw("workers", sink.workers);
         }
-        self.raw("workers", sink.workers);
-        self.read_from(sink.read_from);
-        self.rows(&sink.rows);
-        match sink.compression {
+        if has("read_from") {
+            self.read_from(sink.read_from);
+        }
+        if has("format") {
+            self.rows(&sink.rows);
+        }
+        if has("compression") {
+            self.compression(sink.compression);
+        }
+        for limit in LIMITS.iter().filter(|limit| has(limit.name)) {
+            self.raw(limit.name, (limit.get)(&sink.limits));
+        }
+        self.close();
+    }
+
+    fn compression(&mut self, compression: Compression) {
+        match compression {
             Compression::None => {
                 self.raw("compression", "none");
                 self.raw("compression_level", "null");
@@ -244,52 +244,6 @@ impl Page {
                 self.raw("compression_level", level);
             }
         }
-        self.numbers(&LIMITS, &sink.limits);
-        self.close();
-    }
-
-    fn http(&mut self, http: &super::HttpSink) {
-        self.scalar("url", &http.url);
-        if http.headers.is_empty() {
-            self.raw("headers", "{}");
-        } else {
-            self.open("headers");
-            for (name, value) in &http.headers {
-                self.secret(&quoted(name), value);
-            }
-            self.close();
-        }
-        match &http.auth {
-            Auth::None => {}
-            Auth::Bearer(token) => self.secret("bearer_token", token),
-            Auth::Basic { user, password } => {
-                self.open("basic");
-                self.scalar("user", user);
-                self.secret("password", password);
-                self.close();
-            }
-        }
-        self.open("tls");
-        let tls = &http.tls;
-        for (key, file) in [
-            ("ca_file", &tls.ca_file),
-            ("certificate_file", &tls.certificate_file),
-            ("key_file", &tls.key_file),
-        ] {
-            let file = file.as_ref().map(|file| file.to_string_lossy());
-            self.scalar_or_null(key, file.as_deref());
-        }
-        self.close();
-        self.numbers(&HTTP_NUMBERS, http);
-    }
-
-    fn remote_write(&mut self, sink: &RemoteWriteSink) {
-        let version = match sink.version {
-            RemoteWriteVersion::One => 1,
-            RemoteWriteVersion::Two => 2,
-        };
-        self.raw("version", version);
-        self.labels(&sink.labels);
     }
 
     fn read_from(&mut self, read_from: ReadFrom) {
@@ -365,7 +319,7 @@ fn json(value: &serde_json::Value) -> String {
 }
 
 /// A text as a YAML scalar: plain where nothing else can be read into it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.');
     let meant = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')

@@ -11,15 +11,16 @@ pub mod stamp;
 pub mod tls;
 pub mod verdict;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use self::client::Exchange;
+use self::client::{Exchange, Outgoing, Reading};
 use self::connect::ProxySettings;
-use self::verdict::{Failure, Judge};
+use self::verdict::Failure;
 use super::{Attempt, Transport, Verdict};
 use crate::clock::{Clock, SystemClock};
 use crate::config::HttpSink;
@@ -92,10 +93,32 @@ impl Mistake {
     }
 }
 
-/// The transport of an `http` sink.
+/// How a sink speaks over HTTP: what a request holds beside the payload, and what the answer to it means.
+pub trait Protocol: Send + Sync {
+    /// Makes an attempt, of one request or several. Cancelled by being dropped.
+    fn attempt<'a>(&'a self, exchange: &'a Exchange, attempt: Attempt) -> Attempting<'a>;
+}
+
+/// An attempt under way.
+pub type Attempting<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
+
+/// The payload is the request, and each answer speaks for itself.
+struct Judged<F>(F);
+
+impl<F> Protocol for Judged<F>
+where
+    F: Fn(&verdict::Answer<'_>) -> Verdict + Send + Sync,
+{
+    fn attempt<'a>(&'a self, exchange: &'a Exchange, attempt: Attempt) -> Attempting<'a> {
+        let reading: &Reading<'_> = &self.0;
+        Box::pin(exchange.post(Outgoing::of(attempt.body), reading))
+    }
+}
+
+/// The transport of a sink that speaks HTTP.
 pub struct Http {
     exchange: Arc<Exchange>,
-    judge: Judge,
+    protocol: Arc<dyn Protocol>,
     runtime: Handle,
     /// Dropping the set cancels what is still under way.
     tasks: JoinSet<()>,
@@ -146,7 +169,7 @@ impl Http {
         let (sender, verdicts) = channel();
         Ok(Http {
             exchange: Arc::new(exchange),
-            judge: Arc::new(verdict::judge),
+            protocol: Arc::new(Judged(verdict::judge)),
             runtime: runtime.clone(),
             tasks: JoinSet::new(),
             sender,
@@ -159,10 +182,20 @@ impl Http {
 }
 
 impl Http {
+    /// The same, speaking another protocol than that of the `http` sink.
+    #[must_use]
+    pub fn speaking(self, protocol: impl Protocol + 'static) -> Http {
+        let protocol = Arc::new(protocol);
+        Http { protocol, ..self }
+    }
+
     /// The same, with answers read as another protocol means them.
     #[must_use]
-    pub fn judged_by(self, judge: Judge) -> Http {
-        Http { judge, ..self }
+    pub fn judged_by<F>(self, judge: F) -> Http
+    where
+        F: Fn(&verdict::Answer<'_>) -> Verdict + Send + Sync + 'static,
+    {
+        self.speaking(Judged(judge))
     }
 }
 
@@ -179,10 +212,10 @@ impl Transport for Http {
             waker: self.waker.clone(),
         };
         let exchange = Arc::clone(&self.exchange);
-        let judge = Arc::clone(&self.judge);
+        let protocol = Arc::clone(&self.protocol);
         self.tasks.spawn_on(
             async move {
-                let verdict = exchange.attempt(attempt.body, &judge).await;
+                let verdict = protocol.attempt(&exchange, attempt).await;
                 ticket.settle(verdict);
             },
             &self.runtime,

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::http::{self, wrong_url};
-use super::remote_write::labels;
 use crate::config::keys::{
     IP, Known, METRICS, METRICS_NUMBERS, SCRAPE_NUMBERS, scrape as scrape_keys,
 };
@@ -11,6 +9,8 @@ use crate::config::metrics::{Ip, Metrics, Profile};
 use crate::config::mistake::Report;
 use crate::config::pattern::Pattern;
 use crate::config::scrape::Scrape;
+use crate::config::sinks::http::{self, wrong_url};
+use crate::config::sinks::remote_write::labels;
 use crate::config::walk::{Field, Section};
 use crate::config::yaml::Value;
 
@@ -78,7 +78,7 @@ fn scrape(section: &Section<'_>, targets: &mut Vec<Scrape>, report: &mut Report)
         };
         section.refuse_unknown(report);
         let mut target = Scrape::new(String::new());
-        http::check(&section, &mut target.http, report);
+        http::check_request(&section, &mut target.http, report);
         let url = std::mem::take(&mut target.http.url);
         target.set_url(url);
         section.numbers(&SCRAPE_NUMBERS, &mut target, report);

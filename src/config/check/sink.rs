@@ -1,35 +1,12 @@
 //! One sink: its type first, for the type says which keys there are and what their defaults are.
 
-use super::{at_most, file, http, is_map, remote_write, rows};
-use crate::config::defaults::COMPRESSION_LEVEL;
-use crate::config::keys::{
-    BACKLOG_NUMBERS, Backlog, Known, LIMITS, SINK_NUMBERS, all_of_remote_write, common,
-    file as file_keys, http as http_keys, remote_write as remote_write_keys,
-};
+use super::{at_most, is_map, rows};
+use crate::config::keys::{BACKLOG_NUMBERS, Backlog, Known, LIMITS, SINK_NUMBERS, common};
 use crate::config::mistake::Report;
+use crate::config::sinks::{COMPRESSION_LEVEL, SinkType};
 use crate::config::walk::Section;
 use crate::config::yaml::Value;
-use crate::config::{
-    Compression, Config, FileSink, HttpSink, Limits, ReadFrom, RemoteWriteSink, Signals, Sink,
-    SinkKind,
-};
-
-#[derive(Clone, Copy)]
-enum Type {
-    Http,
-    File,
-    Stdout,
-    Blackhole,
-    RemoteWrite,
-}
-
-const TYPES: [(&str, Type); 5] = [
-    ("http", Type::Http),
-    ("file", Type::File),
-    ("stdout", Type::Stdout),
-    ("blackhole", Type::Blackhole),
-    ("remote_write", Type::RemoteWrite),
-];
+use crate::config::{Compression, Config, Limits, ReadFrom, Signals, Sink, SinkKind};
 
 /// Makes the sink called `name`. Of `config`, all but the sinks has been checked.
 pub(super) fn check(
@@ -39,42 +16,21 @@ pub(super) fn check(
     report: &mut Report,
 ) -> Sink {
     let section = section.knowing(common());
-    let kind = section.choice("type", &TYPES, report);
+    let types = SinkType::ALL.map(|of| (of.name(), of));
+    let of = section.choice("type", &types, report);
     if section.entry("type").is_none() {
         section.missing("type", report);
     }
-    let section = section.knowing(match kind {
-        Some(Type::Http) => common().and(http_keys()),
-        Some(Type::File) => common().and(file_keys()),
-        Some(Type::Stdout | Type::Blackhole) => common(),
-        Some(Type::RemoteWrite) => all_of_remote_write(),
+    let section = section.knowing(match of {
+        Some(of) => of.keys(),
         // Nobody can tell which keys are foreign to a type that is not known.
-        None => common()
-            .and(http_keys())
-            .and(file_keys())
-            .and(remote_write_keys()),
+        None => SinkType::ALL
+            .into_iter()
+            .fold(Known::default(), |all, of| all.and(of.keys())),
     });
     section.refuse_unknown(report);
-    let kind = match kind {
-        Some(Type::Http) => {
-            let mut http = HttpSink::new(String::new());
-            http::check(&section, &mut http, report);
-            SinkKind::Http(Box::new(http))
-        }
-        Some(Type::File) => {
-            let mut file = FileSink::new(FileSink::default_directory(&config.state_dir));
-            file::check(&section, &mut file, config, report);
-            SinkKind::File(file)
-        }
-        Some(Type::Stdout) => SinkKind::Stdout,
-        Some(Type::RemoteWrite) => {
-            let cluster = config.cluster_name.as_deref();
-            let mut made = RemoteWriteSink::new(String::new(), &config.node, cluster);
-            remote_write::check(&section, &mut made, report);
-            SinkKind::RemoteWrite(Box::new(made))
-        }
-        Some(Type::Blackhole) | None => SinkKind::Blackhole,
-    };
+    let mut kind = SinkKind::new(of.unwrap_or(SinkType::Blackhole), config);
+    kind.check(&section, config, report);
     let mut sink = Sink::new(name.to_owned(), kind);
     signals(&section, &mut sink, report);
     section.numbers(&SINK_NUMBERS, &mut sink, report);
@@ -118,9 +74,18 @@ fn signals(section: &Section<'_>, sink: &mut Sink, report: &mut Report) {
     if items.is_empty() {
         return field.refuse(report);
     }
-    if found.logs && matches!(sink.kind, SinkKind::RemoteWrite(_)) {
-        let text = "found logs; a sink of type remote_write takes metrics only";
-        return report.add(field.place, &field.path, text);
+    let of = sink.kind.of();
+    for (word, asked, can) in [
+        ("logs", found.logs, of.takes().logs),
+        ("metrics", found.metrics, of.takes().metrics),
+    ] {
+        if asked && !can {
+            let text = format!(
+                "found {word}, which a sink of type {} cannot take",
+                of.name()
+            );
+            return report.add(field.place, &field.path, text);
+        }
     }
     sink.signals = found;
 }

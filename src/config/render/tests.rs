@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::parse::{DEFAULT_YAML, parse};
+use crate::config::{Auth, SinkKind};
 
 fn parsed(text: &str) -> Config {
     match parse(text, "f", &|_| None, "node") {

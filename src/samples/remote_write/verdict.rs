@@ -17,7 +17,7 @@ use hyper::StatusCode;
 use hyper::header::HeaderMap;
 
 use crate::config::RemoteWriteVersion;
-use crate::sink::http::verdict::{Answer, Judge, judge};
+use crate::sink::http::verdict::{Answer, judge};
 use crate::sink::{Reason, Verdict};
 
 /// Headers that a receiver of version 2 answers with.
@@ -28,9 +28,12 @@ const WRITTEN: [&str; 3] = [
 ];
 
 /// Judges answers to requests of a version; `is_version_1` is set when a receiver turns out to know only version 1.
-pub fn judge_of(version: RemoteWriteVersion, is_version_1: &Arc<AtomicBool>) -> Judge {
+pub fn judge_of(
+    version: RemoteWriteVersion,
+    is_version_1: &Arc<AtomicBool>,
+) -> impl Fn(&Answer<'_>) -> Verdict + Send + Sync + 'static {
     let is_version_1 = Arc::clone(is_version_1);
-    Arc::new(move |answer| match version {
+    move |answer: &Answer<'_>| match version {
         RemoteWriteVersion::Two if knows_only_version_1(answer.status, answer.headers) => {
             is_version_1.store(true, Ordering::Release);
             let text = format!(
@@ -43,7 +46,7 @@ pub fn judge_of(version: RemoteWriteVersion, is_version_1: &Arc<AtomicBool>) -> 
             }
         }
         RemoteWriteVersion::One | RemoteWriteVersion::Two => judged(answer),
-    })
+    }
 }
 
 fn knows_only_version_1(status: StatusCode, headers: &HeaderMap) -> bool {
@@ -80,6 +83,7 @@ mod tests {
             status: StatusCode::from_u16(code).unwrap(),
             headers: &headers,
             head: b"",
+            whole: true,
             now: SystemTime::UNIX_EPOCH,
         };
         let name = match judge(&answer) {

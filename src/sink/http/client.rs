@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{Client, ResponseFuture};
@@ -19,13 +20,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::auth::{CHECK_INTERVAL, Credentials};
 use super::connect::{Connector, Way, failure_of};
-use super::verdict::{Answer, Failure, Judge, fail, shown_url};
+use super::verdict::{Answer, Failure, fail, shown_url};
 use super::{Mistake, Surroundings, Wire, tls};
 use crate::clock::{Clock, Time};
 use crate::config::{HttpSink, Tls};
 use crate::sink::{Reason, Verdict};
 
-/// Bytes of an answer that are kept for the reason's text.
+/// Bytes of an answer that are kept for the reason's text, unless the protocol wants more.
 const HEAD_BYTES_MAX: usize = 4 * 1024;
 
 /// Bytes of an answer that are read so that its connection can be used again; a longer one costs the connection.
@@ -38,6 +39,51 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 const POOL_AGE_MAX: Duration = Duration::from_secs(300);
 
 type Pool = Client<Connector, Full<Bytes>>;
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// What is sent.
+    pub body: Bytes,
+    /// Path and query, if others than those of the sink's URL.
+    pub target: Option<PathAndQuery>,
+    /// Headers beside those of every request; they win.
+    pub headers: HeaderMap,
+    /// How much of the answer is kept to be judged.
+    pub answer_bytes_max: usize,
+}
+
+impl Outgoing {
+    /// A request that is as every other of its sink.
+    pub fn of(body: Bytes) -> Outgoing {
+        Outgoing {
+            body,
+            ..Outgoing::default()
+        }
+    }
+}
+
+impl Default for Outgoing {
+    fn default() -> Outgoing {
+        Outgoing {
+            body: Bytes::new(),
+            target: None,
+            headers: HeaderMap::new(),
+            answer_bytes_max: HEAD_BYTES_MAX,
+        }
+    }
+}
+
+/// How the answer to a request is read.
+pub type Reading<'a> = dyn Fn(&Answer<'_>) -> Verdict + Send + Sync + 'a;
+
+/// What came back.
+struct Answered<'a> {
+    status: StatusCode,
+    headers: &'a HeaderMap<HeaderValue>,
+    head: &'a [u8],
+    whole: bool,
+}
 
 /// The connections of one time, and what they were made from.
 #[derive(Default)]
@@ -100,9 +146,9 @@ impl Exchange {
         &self.what
     }
 
-    /// Sends one payload and judges the answer.
-    pub async fn attempt(&self, body: Bytes, judge: &Judge) -> Verdict {
-        match self.answer(body, judge).await {
+    /// Makes one request and judges the answer.
+    pub async fn post(&self, outgoing: Outgoing, judge: &Reading<'_>) -> Verdict {
+        match self.answer(outgoing, judge).await {
             Ok(verdict) => verdict,
             Err(failure) => {
                 self.suspect_tls(&failure);
@@ -122,7 +168,7 @@ impl Exchange {
     }
 
     async fn fetched(&self, bytes_max: usize) -> Result<(StatusCode, Vec<u8>), Failure> {
-        let (response, deadline, version) = self.send(Method::GET, Bytes::new()).await?;
+        let (response, deadline, version) = self.send(Method::GET, Outgoing::default()).await?;
         let (parts, body) = response.into_parts();
         let mut whole = Vec::new();
         let read = timeout_at(deadline, read_whole(body, bytes_max, &mut whole)).await;
@@ -151,13 +197,14 @@ impl Exchange {
     async fn send(
         &self,
         method: Method,
-        body: Bytes,
+        outgoing: Outgoing,
     ) -> Result<(Response<Incoming>, Instant, u64), Failure> {
-        let (headers, version) = self.credentials().headers(self.clock.now())?;
+        let (mut headers, version) = self.credentials().headers(self.clock.now())?;
+        headers.extend(outgoing.headers);
         let pool = self.pool()?;
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(Full::new(outgoing.body));
         *request.method_mut() = method;
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = self.target(outgoing.target);
         *request.headers_mut() = headers;
         if let Way::Forward {
             auth: Some(auth), ..
@@ -171,17 +218,36 @@ impl Exchange {
         Ok((response, deadline, version))
     }
 
-    async fn answer(&self, body: Bytes, judge: &Judge) -> Result<Verdict, Failure> {
-        let (response, deadline, version) = self.send(Method::POST, body).await?;
+    /// The sink's URL, with another path and query if these are given.
+    fn target(&self, target: Option<PathAndQuery>) -> Uri {
+        let Some(target) = target else {
+            return self.uri.clone();
+        };
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(target);
+        // Scheme and authority are those of a whole URL.
+        Uri::from_parts(parts).unwrap_or_else(|_| self.uri.clone())
+    }
+
+    async fn answer(&self, outgoing: Outgoing, judge: &Reading<'_>) -> Result<Verdict, Failure> {
+        let head_bytes_max = outgoing.answer_bytes_max;
+        let (response, deadline, version) = self.send(Method::POST, outgoing).await?;
         let (parts, body) = response.into_parts();
         let mut head = Vec::new();
         let drained = deadline.min(Instant::now() + DRAIN_TIME_MAX);
-        // An answer that breaks off behind its status has said what counts.
-        let _cut_short: Result<(), _> = timeout_at(drained, read_head(body, &mut head)).await;
+        // An answer that breaks off behind its status has said what counts; whoever needs all of it is told.
+        let read = timeout_at(drained, read_head(body, head_bytes_max, &mut head)).await;
+        let whole = read.unwrap_or(false);
         // The pool takes the connection back in a task of its own, which may run now: before the verdict lets the next
         // attempt begin, which would else open another connection.
         tokio::task::yield_now().await;
-        Ok(self.judged(parts.status, &parts.headers, &head, version, judge))
+        let answer = Answered {
+            status: parts.status,
+            headers: &parts.headers,
+            head: &head,
+            whole,
+        };
+        Ok(self.judged(&answer, version, judge))
     }
 
     /// The answer's head, and by when the rest must be there. The time for the request starts when there is a
@@ -212,21 +278,16 @@ impl Exchange {
 
     /// The verdict; where the server wants other credentials and there are others by now, that is no reason to
     /// pause.
-    fn judged(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap<HeaderValue>,
-        head: &[u8],
-        version: u64,
-        judge: &Judge,
-    ) -> Verdict {
+    fn judged(&self, answered: &Answered<'_>, version: u64, judge: &Reading<'_>) -> Verdict {
         let mut credentials = self.credentials();
-        let head = credentials.hide(head);
+        let head = credentials.hide(answered.head);
+        let status = answered.status;
         let verdict = judge(&Answer {
             what: &self.what,
             status,
-            headers,
+            headers: answered.headers,
             head: &head,
+            whole: answered.whole,
             now: self.clock.wall(),
         });
         let doubtful = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
@@ -345,20 +406,23 @@ fn checked_url(url: &str) -> Result<Uri, Mistake> {
     }
 }
 
-/// Reads the answer's body until its end or [`DRAIN_BYTES_MAX`], and keeps its head.
-async fn read_head(mut body: Incoming, head: &mut Vec<u8>) {
+/// Reads the answer's body until its end, or until there is more than [`DRAIN_BYTES_MAX`] and `head_bytes_max` of it, and
+/// keeps its head. Whether that is all of it.
+async fn read_head(mut body: Incoming, head_bytes_max: usize, head: &mut Vec<u8>) -> bool {
     let mut drained = 0;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
         let Some(data) = frame.data_ref() else {
             continue;
         };
-        let room = HEAD_BYTES_MAX.saturating_sub(head.len()).min(data.len());
+        let room = head_bytes_max.saturating_sub(head.len()).min(data.len());
         head.extend_from_slice(data.get(..room).unwrap_or_default());
         drained += data.len();
-        if drained > DRAIN_BYTES_MAX {
-            return;
+        if drained > DRAIN_BYTES_MAX.max(head_bytes_max) {
+            return false;
         }
     }
+    drained <= head_bytes_max
 }
 
 /// Reads an answer's body, as long as it has at most `bytes_max` bytes.

@@ -13,7 +13,6 @@
 //! | no connection, no name, reset, timeout | `Retry` |
 //! | a certificate that is not trusted, no common TLS, not HTTP at all, a proxy that wants other credentials, files that cannot be read | `Pause` |
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
@@ -93,12 +92,11 @@ pub struct Answer<'a> {
     pub headers: &'a HeaderMap,
     /// The beginning of its body.
     pub head: &'a [u8],
+    /// Whether that is all of the body.
+    pub whole: bool,
     /// The wall clock, against which a date in `Retry-After` is measured.
     pub now: SystemTime,
 }
-
-/// How a sink's protocol reads answers; [`judge`] for plain HTTP.
-pub type Judge = Arc<dyn Fn(&Answer<'_>) -> Verdict + Send + Sync>;
 
 /// The verdict on an answer.
 pub fn judge(answer: &Answer<'_>) -> Verdict {
@@ -108,6 +106,7 @@ pub fn judge(answer: &Answer<'_>) -> Verdict {
         headers,
         head,
         now,
+        ..
     } = *answer;
     if status.is_success() {
         return Verdict::Accepted;
@@ -143,7 +142,7 @@ fn shown_status(status: StatusCode) -> String {
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3); `None` for a wait that is over or unreadable.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a u64 holds are a very long time all the same.
@@ -158,7 +157,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 }
 
 /// The code of a status: its own for those that are met in practice, else its class.
-fn code_of(status: StatusCode) -> &'static str {
+pub fn code_of(status: StatusCode) -> &'static str {
     match status.as_u16() {
         301 => "http_301",
         302 => "http_302",
@@ -221,7 +220,8 @@ fn first_line(head: &[u8]) -> String {
     without_control(line).chars().take(LINE_CHARS_MAX).collect()
 }
 
-fn without_control(text: &str) -> String {
+/// The text without control characters, for messages.
+pub fn without_control(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).collect()
 }
 

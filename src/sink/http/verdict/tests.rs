@@ -21,6 +21,7 @@ fn answered(status: u16, headers: &[(&'static str, &str)], head: &[u8]) -> Verdi
         status: StatusCode::from_u16(status).unwrap(),
         headers: &map,
         head,
+        whole: true,
         now: now(),
     })
 }

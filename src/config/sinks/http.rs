@@ -1,13 +1,147 @@
-//! Keys of the type `http`. Most of them hold secrets: no value is shown in a mistake.
+//! Type `http`, and what every other has that speaks HTTP: where to, as whom, trusting whom. Most of it may be secret: no
+//! value is shown in a mistake.
+
+use std::path::PathBuf;
 
 use hyper::Uri;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::HeaderName;
 
-use crate::config::keys::{BASIC, HTTP_NUMBERS, Known, TLS};
+use crate::config::Secret;
+use crate::config::keys::{HOUR, Key, Known, MINUTE, Number, PATH_OR_NULL, URL, URL_OR_NULL, key};
 use crate::config::mistake::Report;
-use crate::config::walk::{Field, Section, absolute, is_name};
-use crate::config::yaml::{Value, join};
-use crate::config::{Auth, HttpSink, Secret};
+use crate::config::render::{Page, quoted};
+use crate::config::secret::{SECRET, secret};
+use crate::config::walk::{Field, Section, is_name};
+use crate::config::yaml::join;
+
+/// HTTP POST.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpSink {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// Where rows of metrics go, if elsewhere.
+    pub metrics_url: Option<String>,
+    /// Further request headers.
+    pub headers: Vec<(String, Secret)>,
+    /// How to authenticate.
+    pub auth: Auth,
+    /// Trust.
+    pub tls: Tls,
+    /// Limit on connecting, TLS included.
+    pub connect_timeout_ms: u64,
+    /// Limit on one request, from its first byte to the answer's last.
+    pub request_timeout_ms: u64,
+    /// An idle connection is closed after this long.
+    pub keep_alive_ms: u64,
+}
+
+/// How to authenticate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Auth {
+    /// Not at all.
+    None,
+    /// `Authorization: Bearer`.
+    Bearer(Secret),
+    /// `Authorization: Basic`.
+    Basic {
+        /// User name.
+        user: String,
+        /// Password.
+        password: Secret,
+    },
+}
+
+/// TLS trust and identity.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// PEM bundle trusted in place of the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// PEM client certificate chain.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM key of the client certificate.
+    pub key_file: Option<PathBuf>,
+}
+
+impl HttpSink {
+    /// POST to `url`, all else by default.
+    pub fn new(url: String) -> HttpSink {
+        HttpSink {
+            url,
+            metrics_url: None,
+            headers: Vec::new(),
+            auth: Auth::None,
+            tls: Tls::default(),
+            connect_timeout_ms: 5_000,
+            request_timeout_ms: 30_000,
+            keep_alive_ms: 60_000,
+        }
+    }
+}
+
+/// Without numbers, and for a sink alone: where rows of metrics go.
+const METRICS_URL: Key = key("metrics_url", URL_OR_NULL);
+
+/// Without numbers.
+static KEYS: [Key; 5] = [
+    key("url", URL),
+    key(
+        "headers",
+        "a mapping of header names to texts or {file: PATH}",
+    ),
+    key("bearer_token", SECRET),
+    key("basic", "a mapping with user and password"),
+    key("tls", "a mapping"),
+];
+
+/// Numbers of type `http`.
+static NUMBERS: [Number<HttpSink>; 3] = [
+    Number::new(
+        "connect_timeout_ms",
+        (100, MINUTE),
+        |http| http.connect_timeout_ms,
+        |http, value| http.connect_timeout_ms = value,
+    ),
+    Number::new(
+        "request_timeout_ms",
+        (100, 10 * MINUTE),
+        |http| http.request_timeout_ms,
+        |http, value| http.request_timeout_ms = value,
+    ),
+    Number::new(
+        "keep_alive_ms",
+        (0, HOUR),
+        |http| http.keep_alive_ms,
+        |http, value| http.keep_alive_ms = value,
+    ),
+];
+
+/// `basic`.
+static BASIC: [Key; 2] = [key("user", "a text without colon"), key("password", SECRET)];
+
+/// `tls`.
+static TLS: [Key; 3] = [
+    key("ca_file", PATH_OR_NULL),
+    key("certificate_file", PATH_OR_NULL),
+    key("key_file", PATH_OR_NULL),
+];
+
+/// The keys of the type alone.
+pub fn keys() -> Known {
+    request_keys().and(Known::of(&[METRICS_URL]))
+}
+
+/// The keys of whatever makes requests.
+pub fn request_keys() -> Known {
+    Known::of(&KEYS).numbers(&NUMBERS)
+}
+
+/// The keys of the mappings under them: `basic`, `tls`.
+pub fn inner_keys() -> [(&'static str, Known); 2] {
+    [
+        ("sinks.NAME.basic", Known::of(&BASIC)),
+        ("sinks.NAME.tls", Known::of(&TLS)),
+    ]
+}
 
 /// Most further headers of one sink.
 const HEADERS_MAX: usize = 64;
@@ -24,16 +158,21 @@ const HEADERS_OF_THE_CLIENT: [&str; 8] = [
     "upgrade",
 ];
 
-/// Fills in `http`.
-pub(super) fn check(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
-    section.numbers(&HTTP_NUMBERS, http, report);
-    url(section, http, report);
+/// Fills in `sink`.
+pub(super) fn check(section: &Section<'_>, sink: &mut HttpSink, report: &mut Report) {
     if let Some(field) = section.field("metrics_url")
         && !field.is_null()
         && let Some(url) = url_in(&field, report)
     {
-        http.metrics_url = Some(url);
+        sink.metrics_url = Some(url);
     }
+    check_request(section, sink, report);
+}
+
+/// Fills in what every request has.
+pub fn check_request(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
+    section.numbers(&NUMBERS, http, report);
+    url(section, http, report);
     headers(section, http, report);
     auth(section, http, report);
     tls(section, http, report);
@@ -50,7 +189,7 @@ fn url(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
 }
 
 /// A URL that can be posted to.
-pub(super) fn url_in(field: &Field<'_>, report: &mut Report) -> Option<String> {
+pub fn url_in(field: &Field<'_>, report: &mut Report) -> Option<String> {
     let Some(text) = field.text() else {
         return field.wrong_hidden(report);
     };
@@ -66,7 +205,7 @@ pub(super) fn url_in(field: &Field<'_>, report: &mut Report) -> Option<String> {
 }
 
 /// What is wrong with a URL.
-pub(super) fn wrong_url(text: &str) -> Option<&'static str> {
+pub fn wrong_url(text: &str) -> Option<&'static str> {
     if text.contains('#') {
         return Some("the URL has a fragment");
     }
@@ -134,28 +273,6 @@ fn headers(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     }
 }
 
-/// A text that fits into a header, or a file that will hold one.
-fn secret(field: &Field<'_>, report: &mut Report) -> Option<Secret> {
-    if let Value::Map(entries) = &field.node.value {
-        let [entry] = entries.as_slice() else {
-            return field.wrong_hidden(report);
-        };
-        let path = match &entry.value.value {
-            Value::Refused => return None,
-            Value::Scalar(scalar) if entry.key == "file" => absolute(&scalar.text),
-            _ => None,
-        };
-        return path
-            .map(Secret::File)
-            .or_else(|| field.wrong_hidden(report));
-    }
-    let fits = |text: &&str| !text.is_empty() && HeaderValue::from_str(text).is_ok();
-    match field.text().filter(fits) {
-        Some(text) => Some(Secret::Literal(text.to_owned())),
-        None => field.wrong_hidden(report),
-    }
-}
-
 fn auth(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     let token = section.field("bearer_token");
     if let Some(token) = token.as_ref().and_then(|field| secret(field, report)) {
@@ -212,4 +329,46 @@ fn tls(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
         let text = "has no effect with an http:// URL; use https:// or leave it out";
         report.add(inner.place, &inner.path, text);
     }
+}
+
+/// Writes it out.
+pub(super) fn render(sink: &HttpSink, page: &mut Page) {
+    page.scalar_or_null("metrics_url", sink.metrics_url.as_deref());
+    render_request(sink, page);
+}
+
+/// Writes out what every request has.
+pub(in crate::config) fn render_request(http: &HttpSink, page: &mut Page) {
+    page.scalar("url", &http.url);
+    if http.headers.is_empty() {
+        page.raw("headers", "{}");
+    } else {
+        page.open("headers");
+        for (name, value) in &http.headers {
+            page.secret(&quoted(name), value);
+        }
+        page.close();
+    }
+    match &http.auth {
+        Auth::None => {}
+        Auth::Bearer(token) => page.secret("bearer_token", token),
+        Auth::Basic { user, password } => {
+            page.open("basic");
+            page.scalar("user", user);
+            page.secret("password", password);
+            page.close();
+        }
+    }
+    page.open("tls");
+    let tls = &http.tls;
+    for (key, file) in [
+        ("ca_file", &tls.ca_file),
+        ("certificate_file", &tls.certificate_file),
+        ("key_file", &tls.key_file),
+    ] {
+        let file = file.as_ref().map(|file| file.to_string_lossy());
+        page.scalar_or_null(key, file.as_deref());
+    }
+    page.close();
+    page.numbers(&NUMBERS, http);
 }

@@ -1,18 +1,93 @@
-//! Keys of the type `remote_write`: those of a request, the version, the labels.
+//! Type `remote_write`: Prometheus remote write. Takes metrics only.
 
 use super::http;
-use crate::config::keys::Known;
+use crate::config::keys::{Key, Known, LABELS, common, key};
 use crate::config::mistake::Report;
+use crate::config::render::Page;
 use crate::config::walk::{Section, is_name};
 use crate::config::yaml::join;
-use crate::config::{RemoteWriteSink, RemoteWriteVersion};
+use crate::config::{Compression, HttpSink, Sink};
+
+/// Prometheus remote write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteWriteSink {
+    /// Where to and how.
+    pub http: HttpSink,
+    /// The version to begin with.
+    pub version: RemoteWriteVersion,
+    /// Labels of every series that has none of that name itself; `None`: a default one is left out.
+    pub labels: Vec<(String, Option<String>)>,
+}
+
+/// A version of Prometheus remote write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteWriteVersion {
+    /// 1.0, which every receiver knows.
+    One,
+    /// 2.0, with 1.0 for a receiver that does not know it.
+    Two,
+}
+
+impl RemoteWriteSink {
+    /// Version 1 to `url`, all else by default. `job` is what the dashboards of node_exporter ask for.
+    pub fn new(url: String, node: &str, cluster_name: Option<&str>) -> RemoteWriteSink {
+        let mut labels = vec![
+            ("job".to_owned(), Some("node".to_owned())),
+            ("instance".to_owned(), Some(node.to_owned())),
+        ];
+        if let Some(cluster) = cluster_name {
+            labels.push(("cluster".to_owned(), Some(cluster.to_owned())));
+        }
+        labels.sort();
+        RemoteWriteSink {
+            http: HttpSink::new(url),
+            version: RemoteWriteVersion::One,
+            labels,
+        }
+    }
+}
+
+static KEYS: [Key; 2] = [key("version", "1 or 2"), key("labels", LABELS)];
+
+/// The keys of every sink that it has.
+const SHARED: [&str; 10] = [
+    "type",
+    "signals",
+    "payload_uncompressed_bytes_max",
+    "payload_records_max",
+    "backoff_min_ms",
+    "backoff_max_ms",
+    "probe_interval_ms",
+    "stuck_after_ms",
+    "samples_bytes_max",
+    "samples_age_max_ms",
+];
+
+/// The keys of the type alone.
+pub fn keys() -> Known {
+    Known::of(&KEYS)
+}
+
+/// All its keys: its own, those of a request, and some of every sink's.
+pub(super) fn all_keys() -> Known {
+    common()
+        .only(|name| SHARED.contains(&name))
+        .and(http::request_keys())
+        .and(keys())
+}
+
+/// Receivers take thousands of samples at a time, and no compression but that of the protocol.
+pub(super) fn preset(sink: &mut Sink) {
+    sink.compression = Compression::None;
+    sink.limits.payload_records_max = 5_000;
+}
 
 /// Most labels of one sink.
 const LABELS_MAX: usize = 32;
 
 /// Fills in `sink`.
 pub(super) fn check(section: &Section<'_>, sink: &mut RemoteWriteSink, report: &mut Report) {
-    http::check(section, &mut sink.http, report);
+    http::check_request(section, &mut sink.http, report);
     let versions = [
         ("1", RemoteWriteVersion::One),
         ("2", RemoteWriteVersion::Two),
@@ -24,7 +99,7 @@ pub(super) fn check(section: &Section<'_>, sink: &mut RemoteWriteSink, report: &
 }
 
 /// Puts what is under `labels` into the default ones.
-pub(super) fn labels(
+pub fn labels(
     section: &Section<'_>,
     labels: &mut Vec<(String, Option<String>)>,
     report: &mut Report,
@@ -72,6 +147,17 @@ fn is_label_name(name: &str) -> bool {
     name.starts_with(first)
         && !name.starts_with("__")
         && name.chars().all(|c| first(c) || c.is_ascii_digit())
+}
+
+/// Writes it out.
+pub(super) fn render(sink: &RemoteWriteSink, page: &mut Page) {
+    http::render_request(&sink.http, page);
+    let version = match sink.version {
+        RemoteWriteVersion::One => 1,
+        RemoteWriteVersion::Two => 2,
+    };
+    page.raw("version", version);
+    page.labels(&sink.labels);
 }
 
 #[cfg(test)]
@@ -143,7 +229,7 @@ sinks:
         let scrape =
             |entry: &str| format!("metrics: {{scrape: {entry}}}\n{}", sink("type: blackhole"));
         for (text, wanted) in [
-            (write("signals: [logs]"), "takes metrics only"),
+            (write("signals: [logs]"), "cannot take"),
             (write("signals: []"), "allowed is a list of logs"),
             (write("signals: [metrics, metrics]"), "found metrics twice"),
             (write("signals: metrics"), "allowed is a list of logs"),

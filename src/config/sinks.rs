@@ -1,0 +1,183 @@
+//! THE list of sinks. Each type has one file here: its settings, its keys, what can be wrong with them, and how they are
+//! written out.
+//!
+//! A new type is one such file, one variant of [`SinkType`] and of [`SinkKind`], and one arm in each match on them.
+
+pub mod file;
+pub mod http;
+pub mod remote_write;
+
+use super::keys::{Known, common};
+use super::mistake::Report;
+use super::render::Page;
+use super::walk::Section;
+use super::{
+    Compression, Config, FileSink, HttpSink, Limits, ReadFrom, RemoteWriteSink, Rows, Signals, Sink,
+};
+
+/// Level of a codec that is not told one: the fastest, for the node comes first.
+pub const COMPRESSION_LEVEL: u32 = 1;
+
+/// What the key `type` may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkType {
+    /// [`SinkKind::Http`]
+    Http,
+    /// [`SinkKind::File`]
+    File,
+    /// [`SinkKind::Stdout`]
+    Stdout,
+    /// [`SinkKind::Blackhole`]
+    Blackhole,
+    /// [`SinkKind::RemoteWrite`]
+    RemoteWrite,
+}
+
+/// What a sink is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkKind {
+    /// Rows on standard output.
+    Stdout,
+    /// Accepts everything, keeps nothing: for measuring.
+    Blackhole,
+    /// Rolling files.
+    File(FileSink),
+    /// HTTP POST.
+    Http(Box<HttpSink>),
+    /// Prometheus remote write; takes metrics only.
+    RemoteWrite(Box<RemoteWriteSink>),
+}
+
+impl SinkType {
+    /// In the order of the reference.
+    pub const ALL: [SinkType; 5] = [
+        SinkType::Http,
+        SinkType::File,
+        SinkType::Stdout,
+        SinkType::Blackhole,
+        SinkType::RemoteWrite,
+    ];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SinkType::Http => "http",
+            SinkType::File => "file",
+            SinkType::Stdout => "stdout",
+            SinkType::Blackhole => "blackhole",
+            SinkType::RemoteWrite => "remote_write",
+        }
+    }
+
+    /// Where the reference lists its own keys, and what they are.
+    pub fn own_keys(self) -> Option<(&'static str, Known)> {
+        match self {
+            SinkType::Http => Some(("sinks.NAME of type http", http::keys())),
+            SinkType::File => Some(("sinks.NAME of type file", file::keys())),
+            SinkType::Stdout | SinkType::Blackhole => None,
+            SinkType::RemoteWrite => {
+                Some(("sinks.NAME of type remote_write", remote_write::keys()))
+            }
+        }
+    }
+
+    /// All that one may write into a sink of this type.
+    pub fn keys(self) -> Known {
+        match self {
+            SinkType::Http => common().and(http::keys()),
+            SinkType::File => common().and(file::keys()),
+            SinkType::Stdout | SinkType::Blackhole => common(),
+            SinkType::RemoteWrite => remote_write::all_keys(),
+        }
+    }
+
+    /// What it can be asked to take.
+    pub const fn takes(self) -> Signals {
+        Signals {
+            logs: !matches!(self, SinkType::RemoteWrite),
+            metrics: true,
+        }
+    }
+}
+
+impl SinkKind {
+    /// A sink of this type as far as it can be without its keys.
+    pub fn new(of: SinkType, config: &Config) -> SinkKind {
+        match of {
+            SinkType::Http => SinkKind::Http(Box::new(HttpSink::new(String::new()))),
+            SinkType::File => SinkKind::File(FileSink::new(FileSink::default_directory(
+                &config.state_dir,
+            ))),
+            SinkType::Stdout => SinkKind::Stdout,
+            SinkType::Blackhole => SinkKind::Blackhole,
+            SinkType::RemoteWrite => {
+                let cluster = config.cluster_name.as_deref();
+                let made = RemoteWriteSink::new(String::new(), &config.node, cluster);
+                SinkKind::RemoteWrite(Box::new(made))
+            }
+        }
+    }
+
+    /// Its type.
+    pub const fn of(&self) -> SinkType {
+        match self {
+            SinkKind::Stdout => SinkType::Stdout,
+            SinkKind::Blackhole => SinkType::Blackhole,
+            SinkKind::File(_) => SinkType::File,
+            SinkKind::Http(_) => SinkType::Http,
+            SinkKind::RemoteWrite(_) => SinkType::RemoteWrite,
+        }
+    }
+
+    /// Takes over its own keys.
+    pub(super) fn check(&mut self, section: &Section<'_>, config: &Config, report: &mut Report) {
+        match self {
+            SinkKind::Stdout | SinkKind::Blackhole => {}
+            SinkKind::File(file) => file::check(section, file, config, report),
+            SinkKind::Http(sink) => http::check(section, sink, report),
+            SinkKind::RemoteWrite(sink) => remote_write::check(section, sink, report),
+        }
+    }
+
+    /// Writes out its own keys.
+    pub(super) fn render(&self, page: &mut Page) {
+        match self {
+            SinkKind::Stdout | SinkKind::Blackhole => {}
+            SinkKind::File(file) => file::render(file, page),
+            SinkKind::Http(sink) => http::render(sink, page),
+            SinkKind::RemoteWrite(sink) => remote_write::render(sink, page),
+        }
+    }
+}
+
+impl Sink {
+    /// A sink with the defaults of its type.
+    pub fn new(name: String, kind: SinkKind) -> Sink {
+        let takes = kind.of().takes();
+        let mut sink = Sink {
+            name,
+            kind,
+            signals: Signals {
+                logs: takes.logs,
+                metrics: !takes.logs,
+            },
+            rows: Rows::default(),
+            compression: Compression::Gzip(COMPRESSION_LEVEL),
+            read_from: ReadFrom::Beginning,
+            workers: 1,
+            limits: Limits::default(),
+        };
+        match sink.kind.of() {
+            SinkType::Http => {}
+            SinkType::File => file::preset(&mut sink),
+            SinkType::Stdout => {
+                sink.compression = Compression::None;
+                // There is one: more in flight would only lose the order.
+                sink.limits.requests_in_flight = 1;
+            }
+            SinkType::Blackhole => sink.compression = Compression::None,
+            SinkType::RemoteWrite => remote_write::preset(&mut sink),
+        }
+        sink
+    }
+}
