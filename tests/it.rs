@@ -71,3 +71,10 @@ mod read;
 /// Remote write to a strict receiver: all samples once, in order, with their end; logs and samples delay each other not.
 #[path = "it/remote_write.rs"]
 mod remote_write;
+
+/// Every sink through faults and three kills: nothing is lost, and repeats are known by their uid.
+#[path = "it/sinks.rs"]
+mod sinks;
+/// A server that stores what a sink sends, and fails on purpose.
+#[path = "it/support/store.rs"]
+mod store;

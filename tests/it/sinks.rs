@@ -1,0 +1,130 @@
+//! The scenario that every sink has to pass, with a store of its protocol's own.
+//!
+//! 100,000 numbered lines in four containers' logs, rotated and compressed on the way; the store fails in every way that
+//! [`Fault`](crate::store::Fault) names; the agent is killed three times. Then the store's own count: nothing is lost, and
+//! what a store that knows record uids keeps is each line once.
+
+// The helpers of tests are tests too: a failed expectation in them is a failed test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+/// Rows as JSON lines over plain HTTP.
+#[path = "sinks/http.rs"]
+mod http;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::agent::{Agent, Log, Node, Row, Written, wait_for};
+use crate::store::{Store, StoreServer};
+
+/// Messages of one run.
+const MESSAGES: usize = 100_000;
+/// Containers.
+const LOGS: usize = 4;
+/// The agent is killed when the store has this many records.
+const KILLS_AT: [usize; 3] = [MESSAGES / 6, MESSAGES / 3, MESSAGES * 2 / 3];
+
+/// A record in a store.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The record's uid, if the store has it.
+    pub uid: String,
+    /// `POD/CONTAINER`.
+    pub origin: String,
+    /// The message.
+    pub message: String,
+}
+
+/// How to know what a store has.
+pub trait Keeper: Store {
+    /// How many records were stored, repeats among them.
+    fn count(&self) -> usize;
+    /// All of them.
+    fn kept(&self) -> Vec<Kept>;
+}
+
+/// Limits with which the scenario makes many small requests and loses no time.
+fn hurried(sink: Value) -> Value {
+    let mut all = json!({
+        "payload_records_max": 700,
+        "payload_slots": 4,
+        "flush_interval_ms": 20,
+        "backoff_min_ms": 10,
+        "backoff_max_ms": 40,
+        "request_timeout_ms": 400,
+        "checkpoint_interval_ms": 100,
+    });
+    for (key, value) in sink.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    all
+}
+
+/// Runs the scenario; gives what is in the store. `sink`: the sink's configuration, which may leave out what
+/// [`hurried`] sets.
+pub fn run<S: Keeper>(server: &StoreServer<S>, sink: Value) -> Vec<Kept> {
+    let node = Node::new();
+    let config = node.configure(json!({"main": hurried(sink)}), json!({}));
+    let name = |number| format!("p{number}");
+    let mut logs: Vec<Log> = (0..LOGS)
+        .map(|number| node.container(&name(number), "web"))
+        .collect();
+    let mut left = MESSAGES;
+    let mut write = |logs: &mut Vec<Log>| {
+        let at = left % LOGS;
+        let count = left.min(997);
+        logs[at].write(count);
+        left -= count;
+        if left.is_multiple_of(5) && left > 0 {
+            logs[at].rotate();
+        }
+        left == 0
+    };
+    for kill_at in KILLS_AT {
+        let agent = Agent::run(&config);
+        let sight = || format!("{}\n{:?}", agent.log(), server.violations());
+        wait_for("records", sight, || {
+            write(&mut logs);
+            (server.look(|store| store.count()) >= kill_at).then_some(())
+        });
+        agent.kill();
+    }
+    while !write(&mut logs) {}
+    let agent = Agent::run(&config);
+    let written = Written::of(&logs);
+    assert_eq!(written.len(), MESSAGES);
+    wait_for("the last third", String::new, || {
+        (server.look(|store| store.count()) >= MESSAGES * 5 / 6).then_some(())
+    });
+    server.calm();
+    agent.wait_for_all("main", &written);
+    agent.stop();
+    assert!(server.violations().is_empty(), "{:#?}", server.violations());
+    let met = server.faults_met();
+    assert!(met.len() >= 8, "too few faults were met: {met:?}");
+    let kept = server.look(|store| store.kept());
+    let rows: Vec<Row> = kept.iter().map(row).collect();
+    written.check(&rows);
+    kept
+}
+
+fn row(kept: &Kept) -> Row {
+    Row {
+        origin: kept.origin.clone(),
+        message: kept.message.clone(),
+        flags: String::new(),
+    }
+}
+
+/// Fails unless every record of [`run`] is there once when repeats are known by their uid.
+pub fn assert_each_once(kept: &[Kept]) {
+    let mut by_uid: BTreeMap<&str, &Kept> = BTreeMap::new();
+    for one in kept {
+        assert_eq!(one.uid.len(), 32, "{one:?}");
+        let other = by_uid.entry(&one.uid).or_insert(one);
+        let same = other.message == one.message && other.origin == one.origin;
+        assert!(same, "two records with one uid: {other:?} {one:?}");
+    }
+    assert_eq!(by_uid.len(), MESSAGES);
+}
