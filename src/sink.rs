@@ -4,6 +4,7 @@
 //! [`crate::config::SinkKind`] and the match in `agent/build.rs`.
 
 pub mod blackhole;
+pub mod clickhouse;
 pub mod dead_letter;
 pub mod file;
 pub mod gate;

@@ -11,7 +11,7 @@ use crate::admin::{SinkStats, Stat};
 use crate::catalog::feed::Feed;
 use crate::checkpoint::FileStore;
 use crate::clock::Clock;
-use crate::config::{Compression, Config, FileSink, RowFormat, Sink, SinkKind};
+use crate::config::{Compression, Config, FileSink, HttpSink, RowFormat, Sink, SinkKind};
 use crate::encode::Encode;
 use crate::encode::rows::Rows;
 use crate::files::Files;
@@ -26,6 +26,7 @@ use crate::samples::rows::Rows as SampleRows;
 use crate::samples::shape::Shape;
 use crate::sink::Transport;
 use crate::sink::blackhole::Blackhole;
+use crate::sink::clickhouse::Insert;
 use crate::sink::dead_letter::DeadLetterFile;
 use crate::sink::file::{FileTransport, Framing};
 use crate::sink::http::{Http, Surroundings, Wire};
@@ -134,16 +135,27 @@ impl<'a> SinkParts<'a> {
                     Box::new(transport)
                 }
             },
-            SinkKind::Http(http) => {
-                let wire = Wire {
-                    content_type: self.encoder().content_type(),
-                    content_encoding: self.sink.compression.content_encoding(),
-                };
-                let (name, in_flight) = (&self.sink.name, self.sink.limits.requests_in_flight);
-                let started = Http::start(name, http, wire, in_flight, self.network, bell.waker());
-                Box::new(started.map_err(|error| StartError::Sink(error.to_string()))?)
+            SinkKind::Http(http) => Box::new(self.http(http, bell)?),
+            SinkKind::ClickHouse(config) => {
+                let insert = Insert::new(config, &config.table);
+                Box::new(self.http(&config.http, bell)?.speaking(insert))
             }
         })
+    }
+
+    /// The way of the sink's rows over HTTP.
+    fn http(&self, http: &HttpSink, bell: &Bell) -> Result<Http, StartError> {
+        let wire = self.wire();
+        let (name, in_flight) = (&self.sink.name, self.sink.limits.requests_in_flight);
+        let started = Http::start(name, http, wire, in_flight, self.network, bell.waker());
+        started.map_err(|error| StartError::Sink(error.to_string()))
+    }
+
+    fn wire(&self) -> Wire {
+        Wire {
+            content_type: self.encoder().content_type(),
+            content_encoding: self.sink.compression.content_encoding(),
+        }
     }
 
     fn stdout(&mut self, bell: &Bell) -> Result<Box<dyn Transport>, StartError> {
@@ -222,12 +234,14 @@ impl<'a> SinkParts<'a> {
                 if let Some(url) = own.metrics_url.take() {
                     own.url = url;
                 }
-                let wire = Wire {
-                    content_type: self.encoder().content_type(),
-                    content_encoding: self.sink.compression.content_encoding(),
-                };
-                let started = Http::start(name, &own, wire, 1, self.network, waker);
+                let started = Http::start(name, &own, self.wire(), 1, self.network, waker);
                 Box::new(started.map_err(|error| fail(&error))?)
+            }
+            SinkKind::ClickHouse(config) => {
+                let insert = Insert::new(config, &config.metrics_table);
+                let http = &config.http;
+                let started = Http::start(name, http, self.wire(), 1, self.network, waker);
+                Box::new(started.map_err(|error| fail(&error))?.speaking(insert))
             }
             SinkKind::RemoteWrite(config) => {
                 let started = Versions::start(

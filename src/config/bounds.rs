@@ -113,7 +113,9 @@ fn sink_bound(sink: &Sink, series: u64) -> Bound {
         // Has no workers; its one connection is the samples'.
         SinkKind::RemoteWrite(_) => 0,
         // A connection may be opened while an idle one is being closed.
-        SinkKind::Http(_) => 2 * workers * limits.requests_in_flight as u64,
+        SinkKind::Http(_) | SinkKind::ClickHouse(_) => {
+            2 * workers * limits.requests_in_flight as u64
+        }
     };
     let logs = match sink.signals.logs {
         true => Bound {

@@ -218,6 +218,9 @@ impl Page {
             self.read_from(sink.read_from);
         }
         if has("format") {
+            self.raw("format", format_of(sink.rows.format));
+        }
+        if has("columns") {
             self.rows(&sink.rows);
         }
         if has("compression") {
@@ -267,11 +270,6 @@ impl Page {
     }
 
     fn rows(&mut self, rows: &Rows) {
-        let format = match rows.format {
-            RowFormat::Ndjson => "ndjson",
-            RowFormat::JsonArray => "json_array",
-        };
-        self.raw("format", format);
         let changed = |column: &&'static str| rows.columns.name(column) != Some(*column);
         let columns: Vec<_> = Columns::NAMES.into_iter().filter(changed).collect();
         if columns.is_empty() {
@@ -294,6 +292,13 @@ impl Page {
         }
         self.raw("parse_json", rows.parse_json);
         self.raw("record_uid", rows.record_uid);
+    }
+}
+
+fn format_of(format: RowFormat) -> &'static str {
+    match format {
+        RowFormat::Ndjson => "ndjson",
+        RowFormat::JsonArray => "json_array",
     }
 }
 

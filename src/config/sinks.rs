@@ -3,10 +3,12 @@
 //!
 //! A new type is one such file, one variant of [`SinkType`] and of [`SinkKind`], and one arm in each match on them.
 
+pub mod clickhouse;
 pub mod file;
 pub mod http;
 pub mod remote_write;
 
+use self::clickhouse::ClickHouseSink;
 use super::keys::{Known, common};
 use super::mistake::Report;
 use super::render::Page;
@@ -31,6 +33,8 @@ pub enum SinkType {
     Blackhole,
     /// [`SinkKind::RemoteWrite`]
     RemoteWrite,
+    /// [`SinkKind::ClickHouse`]
+    ClickHouse,
 }
 
 /// What a sink is.
@@ -46,16 +50,19 @@ pub enum SinkKind {
     Http(Box<HttpSink>),
     /// Prometheus remote write; takes metrics only.
     RemoteWrite(Box<RemoteWriteSink>),
+    /// Rows into a table of ClickHouse.
+    ClickHouse(Box<ClickHouseSink>),
 }
 
 impl SinkType {
     /// In the order of the reference.
-    pub const ALL: [SinkType; 5] = [
+    pub const ALL: [SinkType; 6] = [
         SinkType::Http,
         SinkType::File,
         SinkType::Stdout,
         SinkType::Blackhole,
         SinkType::RemoteWrite,
+        SinkType::ClickHouse,
     ];
 
     /// The word for it.
@@ -66,6 +73,7 @@ impl SinkType {
             SinkType::Stdout => "stdout",
             SinkType::Blackhole => "blackhole",
             SinkType::RemoteWrite => "remote_write",
+            SinkType::ClickHouse => "clickhouse",
         }
     }
 
@@ -78,6 +86,7 @@ impl SinkType {
             SinkType::RemoteWrite => {
                 Some(("sinks.NAME of type remote_write", remote_write::keys()))
             }
+            SinkType::ClickHouse => Some(("sinks.NAME of type clickhouse", clickhouse::keys())),
         }
     }
 
@@ -88,6 +97,7 @@ impl SinkType {
             SinkType::File => common().and(file::keys()),
             SinkType::Stdout | SinkType::Blackhole => common(),
             SinkType::RemoteWrite => remote_write::all_keys(),
+            SinkType::ClickHouse => clickhouse::all_keys(),
         }
     }
 
@@ -115,6 +125,9 @@ impl SinkKind {
                 let made = RemoteWriteSink::new(String::new(), &config.node, cluster);
                 SinkKind::RemoteWrite(Box::new(made))
             }
+            SinkType::ClickHouse => {
+                SinkKind::ClickHouse(Box::new(ClickHouseSink::new(String::new())))
+            }
         }
     }
 
@@ -126,6 +139,7 @@ impl SinkKind {
             SinkKind::File(_) => SinkType::File,
             SinkKind::Http(_) => SinkType::Http,
             SinkKind::RemoteWrite(_) => SinkType::RemoteWrite,
+            SinkKind::ClickHouse(_) => SinkType::ClickHouse,
         }
     }
 
@@ -136,6 +150,7 @@ impl SinkKind {
             SinkKind::File(file) => file::check(section, file, config, report),
             SinkKind::Http(sink) => http::check(section, sink, report),
             SinkKind::RemoteWrite(sink) => remote_write::check(section, sink, report),
+            SinkKind::ClickHouse(sink) => clickhouse::check(section, sink, report),
         }
     }
 
@@ -146,6 +161,7 @@ impl SinkKind {
             SinkKind::File(file) => file::render(file, page),
             SinkKind::Http(sink) => http::render(sink, page),
             SinkKind::RemoteWrite(sink) => remote_write::render(sink, page),
+            SinkKind::ClickHouse(sink) => clickhouse::render(sink, page),
         }
     }
 }
@@ -177,6 +193,7 @@ impl Sink {
             }
             SinkType::Blackhole => sink.compression = Compression::None,
             SinkType::RemoteWrite => remote_write::preset(&mut sink),
+            SinkType::ClickHouse => clickhouse::preset(&mut sink),
         }
         sink
     }

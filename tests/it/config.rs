@@ -6,27 +6,26 @@ use std::path::Path;
 
 use longshore::catalog::chain::Loss;
 use longshore::cli::check::{BAD, GOOD, check};
-use longshore::config::keys::places;
+use longshore::config::keys::{common, places};
 use longshore::config::mistake::Report;
 use longshore::config::parse::{DEFAULT_YAML, parse};
 use longshore::config::render::render;
+use longshore::config::sinks::SinkType;
 use longshore::config::yaml::{Node, Value, read};
 use longshore::pipeline::ledger::{Drop, Exclusion};
-
-const TYPES: [&str; 5] = ["http", "file", "stdout", "blackhole", "remote_write"];
 
 fn page(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     std::fs::read_to_string(&path).unwrap()
 }
 
+/// What a sink of each type needs beside its type.
 fn least(sink_type: &str) -> String {
-    let url = if ["http", "remote_write"].contains(&sink_type) {
-        "    url: https://logs.example/rows\n"
-    } else {
-        ""
+    let needed = match sink_type {
+        "file" | "stdout" | "blackhole" => "",
+        _ => "    url: https://logs.example/rows\n",
     };
-    format!("sinks:\n  name:\n    type: {sink_type}\n{url}")
+    format!("sinks:\n  name:\n    type: {sink_type}\n{needed}")
 }
 
 /// All of an environment that the examples ask for.
@@ -128,41 +127,65 @@ fn default_of(place: &str, key: &str) -> String {
     if is_needed(&path) {
         return "needed".to_owned();
     }
-    let types = if place.starts_with("sinks") {
-        &TYPES[..]
-    } else {
-        &TYPES[..1]
-    };
     let further = match place {
         "metrics.scrape" => "metrics: {scrape: [{url: 'http://h/metrics'}]}\n",
         _ => "",
     };
-    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
-    for sink_type in types {
-        if only.is_some_and(|only| only != *sink_type)
-            || (place.ends_with("tls") && *sink_type != "http")
-        {
+    let sink_type = only.unwrap_or("http");
+    cell(&effective(sink_type, further), &path).unwrap_or_else(|| "none".to_owned())
+}
+
+/// What the section of a sink's type has to say of the keys of every sink: which defaults are others than those in the
+/// table, and which keys it has not.
+fn differences(sink_type: SinkType) -> String {
+    let keys = sink_type.keys();
+    let (own, general) = (effective(sink_type.name(), ""), effective("http", ""));
+    let (mut others, mut lacking) = (Vec::new(), Vec::new());
+    for (key, _) in common().iter().filter(|(key, _)| *key != "type") {
+        if keys.allowed(key).is_none() {
+            lacking.push(format!("`{key}`"));
             continue;
         }
-        let found = cell(&effective(sink_type, further), &path);
-        if found.is_none() && *sink_type == "remote_write" && place == "sinks.NAME" {
-            // Not a key of this type.
-            continue;
-        }
-        let value = found.unwrap_or_else(|| "none".to_owned());
-        match groups.iter_mut().find(|(known, _)| *known == value) {
-            Some((_, types)) => types.push(sink_type),
-            None => groups.push((value, vec![sink_type])),
+        let path = format!("sinks.name.{key}");
+        let (own, general) = (cell(&own, &path), cell(&general, &path));
+        if own != general {
+            others.push(format!("`{key}` {}", own.unwrap_or_default()));
         }
     }
-    if let [(value, _)] = groups.as_slice() {
-        return value.clone();
+    let mut sentences = Vec::new();
+    if !others.is_empty() {
+        sentences.push(format!("Other defaults: {}.", others.join(", ")));
     }
-    let groups = groups.iter();
-    let groups: Vec<String> = groups
-        .map(|(value, types)| format!("{value} ({})", types.join(", ")))
+    if !lacking.is_empty() {
+        sentences.push(format!("Not among its keys: {}.", lacking.join(", ")));
+    }
+    sentences.join(" ")
+}
+
+/// Each type's section says how it differs from the table of all sinks.
+#[test]
+fn the_sections_of_types_say_what_is_different() {
+    let text = page("CONFIG.md");
+    let sections: Vec<String> = text
+        .split("\n## ")
+        .map(|section| {
+            section
+                .split_ascii_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .collect();
-    groups.join(", ")
+    let mut unsaid = Vec::new();
+    for sink_type in SinkType::ALL {
+        let heading = format!("sinks.NAME of type {} ", sink_type.name());
+        let section = sections.iter().find(|it| it.starts_with(&heading));
+        let wanted = differences(sink_type);
+        if !section.is_some_and(|section| section.contains(&wanted)) {
+            unsaid.push(format!("{heading}: {wanted}"));
+        }
+    }
+    let unsaid = unsaid.join("\n");
+    assert!(unsaid.is_empty(), "to be said in CONFIG.md:\n{unsaid}");
 }
 
 /// First three cells of every row of every table, with the heading that they stand under.

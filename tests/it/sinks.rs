@@ -7,6 +7,9 @@
 // The helpers of tests are tests too: a failed expectation in them is a failed test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+/// Inserts into a table that knows tokens and uids.
+#[path = "sinks/clickhouse.rs"]
+mod clickhouse;
 /// Rows as JSON lines over plain HTTP.
 #[path = "sinks/http.rs"]
 mod http;

@@ -91,6 +91,9 @@ sinks:
     compression: gzip
     compression_level: 12
 ";
+    let types = crate::config::keys::common();
+    let types = types.allowed("type").unwrap();
+    let wrong_type = format!("f:9:11: sinks.Main.type: found \"htpp\"; allowed is {types}");
     assert_eq!(
         bad(text),
         [
@@ -101,7 +104,7 @@ sinks:
             "f:6:17: admin.listen: found \"localhost\"; allowed is an IP address with a port",
             "f:8:3: sinks.Main: not a name for a sink; allowed is a-z, 0-9, _ and -, at most 63, \
              not beginning with _ or -",
-            "f:9:11: sinks.Main.type: found \"htpp\"; allowed is http, file, stdout, blackhole or remote_write",
+            wrong_type.as_str(),
             "f:12:5: sinks.two.flush_intervall_ms: unknown key here; did you mean flush_interval_ms?",
             "f:13:5: sinks.two.url: unknown key here; it belongs to sinks.NAME of type http",
             "f:15:24: sinks.two.compression_level: found \"12\"; allowed is 1 to 9 with gzip, \
