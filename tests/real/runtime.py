@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 
 import grpc
@@ -132,35 +133,58 @@ class Runtime:
             self.call("RemovePodSandbox", {1: sandbox})
 
 
+def library_paths(program):
+    """What the program is linked against at run time, the loader included."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
+    return [word for line in listed.splitlines() for word in line.split() if word.startswith("/")]
+
+
 def write_image(path, busybox):
     """An image archive with busybox in it; started without a command it sleeps, as a pod's sandbox has to."""
+    links = {f"bin/{name}": "busybox" for name in ["awk", "echo", "printf", "seq", "sh", "sleep"]}
+    write_archive(path, IMAGE, {"bin/busybox": busybox}, links, ["/bin/sleep", "2147483647"])
+
+
+def write_program_image(path, name, program):
+    """An image archive with one program in it and the libraries that it needs, and nothing else."""
+    files = {library.lstrip("/"): library for library in library_paths(program)}
+    command = f"/{os.path.basename(program)}"
+    write_archive(path, name, {**files, command.lstrip("/"): program}, {}, [command])
+
+
+def write_archive(path, name, files, links, entrypoint):
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
-        for name in ["bin", "dev", "etc", "proc", "sys", "tmp"]:
-            entry = tarfile.TarInfo(name)
+        directories = {"dev", "etc", "proc", "sys", "tmp"}
+        for file in [*files, *links]:
+            parts = os.path.dirname(file).split("/")
+            directories |= {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
+        for directory in sorted(directories - {""}):
+            entry = tarfile.TarInfo(directory)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
-        with open(busybox, "rb") as program:
-            entry = tarfile.TarInfo("bin/busybox")
-            entry.mode, entry.size = 0o755, os.path.getsize(busybox)
-            tar.addfile(entry, program)
-        for name in ["awk", "echo", "printf", "seq", "sh", "sleep"]:
-            entry = tarfile.TarInfo(f"bin/{name}")
-            entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+        for file, source in files.items():
+            with open(source, "rb") as content:
+                entry = tarfile.TarInfo(file)
+                entry.mode, entry.size = 0o755, os.path.getsize(source)
+                tar.addfile(entry, content)
+        for link, target in links.items():
+            entry = tarfile.TarInfo(link)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
             tar.addfile(entry)
     config = {
         "architecture": "amd64" if os.uname().machine == "x86_64" else "arm64",
         "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Entrypoint": ["/bin/sleep", "2147483647"]},
+        "config": {"Env": ["PATH=/bin"], "Entrypoint": entrypoint},
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer.getvalue()).hexdigest()]},
     }
-    manifest = [{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
     with tarfile.open(path, "w") as tar:
-        for name, content in [
+        for entry_name, content in [
             ("layer.tar", layer.getvalue()),
             ("config.json", json.dumps(config).encode()),
             ("manifest.json", json.dumps(manifest).encode()),
         ]:
-            entry = tarfile.TarInfo(name)
+            entry = tarfile.TarInfo(entry_name)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
