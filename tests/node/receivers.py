@@ -7,63 +7,15 @@ import http.server
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 
-LONGSHORE, WORK = sys.argv[1:]
-PATIENCE_S = 20
+from servers import (
+    PATIENCE_S, WORK, end_all, fail, free_port, get, ledger, proved, receivers, start_agent, wait_for,
+)
+
 COUNT_PER_S = 10.0
 TEXT = 'quote " backslash \\ line\nend é'
-
-processes = []
-
-
-def fail(why):
-    print(f"FAILED: {why}", file=sys.stderr)
-    sys.exit(1)
-
-
-def proved(what):
-    print(f"  {time.monotonic() - began:5.1f} s  {what}", flush=True)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(name, *command):
-    log = open(os.path.join(WORK, f"{name}.log"), "ab")
-    process = subprocess.Popen(command, stdout=log, stderr=log, cwd=WORK)
-    processes.append(process)
-    return process
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return answer.read().decode()
-
-
-def wait_for(what, look):
-    """Waits until `look` gives something; servers that are not up yet count as nothing."""
-    deadline = time.monotonic() + PATIENCE_S
-    last = None
-    while time.monotonic() < deadline:
-        try:
-            found = look()
-            if found:
-                return found
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
-            last = error
-        time.sleep(0.2)
-    fail(f"waited {PATIENCE_S} s for: {what} ({last})")
 
 
 class Target(http.server.BaseHTTPRequestHandler):
@@ -88,44 +40,6 @@ class Target(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-
-class Receiver:
-    """One server and how it is asked."""
-
-    def __init__(self, name, port, command):
-        self.name, self.command = name, command
-        self.url = f"http://127.0.0.1:{port}"
-        self.process = None
-
-    def start(self):
-        self.process = start(self.name, *self.command)
-        wait_for(f"{self.name} answers", lambda: self.query("vector(1)"))
-
-    def ask(self, path, **parameters):
-        answer = json.loads(get(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))
-        if answer["status"] != "success":
-            fail(f"{self.name}: {answer}")
-        return answer["data"]["result"]
-
-    def query(self, query, **parameters):
-        return self.ask("query", query=query, **parameters)
-
-    def value(self, query):
-        """The value of the one series that the query gives, or nothing."""
-        result = self.query(query)
-        if len(result) > 1:
-            fail(f"{self.name}: {query} gives {len(result)} series: {result}")
-        return float(result[0]["value"][1]) if result else None
-
-    def samples(self, series, since):
-        """All samples of a series, as stored: time to value."""
-        stored = {}
-        for found in self.query(f"{series}[10m]"):
-            for at, value in found["values"]:
-                if at >= since:
-                    stored[at] = value
-        return stored
 
 
 def agent_config(prometheus, victoria, admin_port, target_port):
@@ -165,24 +79,8 @@ def agent_config(prometheus, victoria, admin_port, target_port):
     }
 
 
-def start_agent(admin):
-    agent = start("longshore", LONGSHORE, "run", "--config", f"{WORK}/longshore.json")
-    wait_for("the agent answers", lambda: get(f"{admin}/healthz"))
-    return agent
-
-
-def ledger(admin):
-    """The samples' accounts of each sink, which must balance."""
-    status = json.loads(get(f"{admin}/status"))
-    for sink in status["samples"]:
-        account = sink["ledger"]
-        if not account["balances"]:
-            fail(f"the account of {sink['sink']} does not balance: {account}")
-    return {sink["sink"]: sink["ledger"] for sink in status["samples"]}
-
-
-def prove_values(receivers):
-    for it in receivers:
+def prove_values(both):
+    for it in both:
         first = 'job="demo",instance="t1",cluster="blue",variant=""'
         wait_for(f"{it.name} has the constant", lambda: it.value(f"demo_constant{{{first}}}") == 42.5)
         wait_for(f"{it.name} has the load", lambda: it.query('node_load1{job="node",instance="n1",variant=""}'))
@@ -194,16 +92,16 @@ def prove_values(receivers):
         if it.value(f"up{{{first}}}") != 1:
             fail(f"{it.name}: the target is not up")
     proved("labels, escapes, external labels and values are as sent")
-    for it in receivers:
+    for it in both:
         wait_for(f"{it.name} got version 1 in place of 2", lambda: it.value('demo_constant{variant="v2"}') == 42.5)
     proved("a receiver of version 1 that answers 2xx to version 2 gets version 1")
 
 
-def prove_same(receivers, since, series):
+def prove_same(both, since, series):
     """All receivers have the same samples of a series, to the digit and the millisecond."""
     until = time.time() - 2
     found = []
-    for it in receivers:
+    for it in both:
         for variant in ("", "v2"):
             all_of_it = it.samples(f'{series}{{variant="{variant}"}}', since)
             found.append({at: float(value) for at, value in all_of_it.items() if at < until})
@@ -228,8 +126,8 @@ def prove_no_spike(it, since):
     return max(values)
 
 
-def prove(receivers, target_port):
-    prometheus, victoria = receivers
+def prove(both, target_port):
+    prometheus, victoria = both
     admin_port = free_port()
     admin = f"http://127.0.0.1:{admin_port}"
     for directory in ("pods", "links"):
@@ -238,16 +136,16 @@ def prove(receivers, target_port):
         json.dump(agent_config(prometheus, victoria, admin_port, target_port), config)
     first_sample = time.time()
     agent = start_agent(admin)
-    prove_values(receivers)
+    prove_values(both)
 
     Target.devices.remove("eth1")
-    for it in receivers:
+    for it in both:
         wait_for(f"eth1 ends in {it.name}", lambda: not it.query('demo_up{device="eth1"}'))
         if len(it.query('demo_up{device="eth0"}')) != 2:
             fail(f"{it.name}: eth0 ended with eth1")
     proved("a series that vanished ends at once, the others do not")
 
-    samples = prove_same(receivers, first_sample, "demo_total")
+    samples = prove_same(both, first_sample, "demo_total")
     if not set(samples.values()) <= set(map(float, Target.shown)):
         fail(f"values that were never shown: {samples}")
     proved(f"{len(samples)} samples of a counter are in all four the same, and as the target showed them")
@@ -257,9 +155,9 @@ def prove(receivers, target_port):
     time.sleep(4)
     agent = start_agent(admin)
     restarted = time.time()
-    for it in receivers:
+    for it in both:
         wait_for(f"{it.name} has new samples", lambda: len(it.samples('demo_total{variant=""}', restarted)) >= 5)
-    highest = max(prove_no_spike(it, first_sample) for it in receivers)
+    highest = max(prove_no_spike(it, first_sample) for it in both)
     proved(f"over a kill -9 and a restart: no reset, no rate above {highest:.1f} (true: {COUNT_PER_S})")
 
     prometheus.process.terminate()
@@ -297,7 +195,7 @@ def prove(receivers, target_port):
     agent.terminate()
     if agent.wait(timeout=PATIENCE_S) != 0:
         fail(f"the agent ended with {agent.returncode}")
-    for it in receivers:
+    for it in both:
         wait_for(f"all ends in {it.name}", lambda: not it.query('{job=~"node|demo"}'))
     proved("with the agent's end its series end")
 
@@ -305,26 +203,13 @@ def prove(receivers, target_port):
 def main():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Target)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    ports = [free_port(), free_port()]
-    with open(f"{WORK}/prometheus.yml", "w") as config:
-        config.write("global: {}\n")
-    prometheus = Receiver("prometheus", ports[0], [
-        os.environ["PROMETHEUS"], "--web.enable-remote-write-receiver", f"--config.file={WORK}/prometheus.yml",
-        f"--storage.tsdb.path={WORK}/prometheus", f"--web.listen-address=127.0.0.1:{ports[0]}",
-    ])
-    victoria = Receiver("victoria", ports[1], [
-        os.environ["VICTORIA_METRICS"], f"-storageDataPath={WORK}/victoria", "-retentionPeriod=1",
-        f"-httpListenAddr=127.0.0.1:{ports[1]}", "-search.latencyOffset=0s", "-search.disableCache",
-    ])
+    prometheus, victoria = receivers("global: {}\n")
     try:
         prometheus.start()
         victoria.start()
         prove([prometheus, victoria], server.server_address[1])
     finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        end_all()
 
 
 began = time.monotonic()
