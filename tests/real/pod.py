@@ -272,9 +272,9 @@ def samples_of(page):
 
 def fresh_page(url):
     """A page of a sample that was begun after now, and what this program read from before it until after it."""
+    watcher = Watcher()
     # The sample that is under way may have been begun before; the one after it was not.
-    page, watcher = page_of(url), Watcher()
-    wanted = samples_of(page) + 2
+    wanted = samples_of(page_of(url)) + 2
 
     def look():
         page = page_of(url)
@@ -297,10 +297,11 @@ def families():
 
 def wrong_values(family, series, watcher):
     """What is not the node's among the series of one family."""
-    readings = [reading[family] for reading in watcher.readings]
-    first, last = readings[0], readings[-1]
-    if not first.keys() & last.keys() <= series.keys() <= first.keys() | last.keys():
-        yield f"series {sorted(map(sorted, series))}, the node has {sorted(map(sorted, first))}"
+    readings = [reading.get(family, {}) for reading in watcher.readings]
+    # Interfaces may come and go meanwhile.
+    always, ever = set(readings[0]).intersection(*readings), set().union(*readings)
+    if not always <= series.keys() <= ever:
+        yield f"series {sorted(map(sorted, series))}, the node has {sorted(map(sorted, ever))}"
     for labels, value in series.items():
         seen = [reading[labels] for reading in readings if labels in reading]
         if not seen:
