@@ -3,6 +3,7 @@
 
 pub mod board;
 pub mod chains;
+pub mod concurrency;
 pub mod delivery;
 pub mod drain;
 pub mod emit;

@@ -104,6 +104,8 @@ pub struct View {
     pub last_accepted: Option<Time>,
     /// Payloads sealed and not finished.
     pub payloads_waiting: usize,
+    /// How many requests the sink gets at once, as it answers now.
+    pub requests_allowed: usize,
     /// Bytes in open records.
     pub join_bytes: usize,
     /// Live chains.

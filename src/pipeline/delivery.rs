@@ -13,6 +13,7 @@ use std::time::Duration;
 use self::cutter::Cutter;
 use self::flight::{Flight, Piece, ranges};
 use super::board::{Counters, Health};
+use super::concurrency::{Concurrency, is_overload};
 use super::ledger::Drop;
 use super::payload::{Payload, Spare};
 use crate::clock::Time;
@@ -53,6 +54,7 @@ pub struct Delivery {
     dead_letters: Box<dyn DeadLetters>,
     gate: Gate,
     back_off: BackOff,
+    concurrency: Concurrency,
     limits: Limits,
     cutter: Cutter,
     next_attempt: u64,
@@ -81,6 +83,7 @@ impl Delivery {
             dead_letters,
             gate: Gate::new(limits, seed),
             back_off: BackOff::new(limits, seed.wrapping_add(1)),
+            concurrency: Concurrency::new(limits.requests_in_flight),
             limits: limits.clone(),
             cutter: Cutter::new(cutter, compression),
             next_attempt: 0,
@@ -118,6 +121,11 @@ impl Delivery {
         self.gate.last_error()
     }
 
+    /// How many attempts the sink gets at once, now.
+    pub fn allowed(&self) -> usize {
+        self.concurrency.allowed()
+    }
+
     /// What has been sent.
     pub fn sent(&self) -> &Sent {
         &self.sent
@@ -143,7 +151,7 @@ impl Delivery {
             self.judge(now, attempt, verdict);
         }
         while let Some(at) = self.choose(now) {
-            if !self.submit(at) {
+            if !self.submit(now, at) {
                 self.refused_until = now + REFUSED_WAIT;
                 break;
             }
@@ -165,7 +173,7 @@ impl Delivery {
             waiting.next().map(|flight| flight.retry_at)
         };
         match retry_at {
-            Some(retry_at) if self.in_flight < self.limits.requests_in_flight => {
+            Some(retry_at) if self.in_flight < self.concurrency.allowed() => {
                 retry_at.max(self.gate.due()).max(self.refused_until)
             }
             _ => Time::NEVER,
@@ -195,11 +203,7 @@ impl Delivery {
     /// The payload to send (the first waiting piece of) next.
     fn choose(&mut self, now: Time) -> Option<usize> {
         let open = self.gate.is_open();
-        let in_flight_max = if open {
-            self.limits.requests_in_flight
-        } else {
-            1
-        };
+        let in_flight_max = if open { self.concurrency.allowed() } else { 1 };
         let refused = now < self.refused_until;
         if refused || self.in_flight >= in_flight_max || !self.gate.lets_through(now) {
             return None;
@@ -257,8 +261,9 @@ impl Delivery {
         Some(oldest + 1 + younger)
     }
 
-    fn submit(&mut self, at: usize) -> bool {
+    fn submit(&mut self, now: Time, at: usize) -> bool {
         let id = self.next_attempt;
+        let is_last = self.in_flight + 1 >= self.concurrency.allowed();
         let Some(flight) = self.flights.get_mut(at) else {
             return false;
         };
@@ -276,6 +281,8 @@ impl Delivery {
             return false;
         }
         piece.attempt = Some(id);
+        piece.began = now;
+        piece.took_last_place = is_last;
         self.next_attempt += 1;
         self.in_flight += 1;
         self.sent.attempts += 1;
@@ -301,6 +308,15 @@ impl Delivery {
         self.sent.last_verdict = Some(name);
         if let Some(code) = failure {
             Counters::count(&mut self.sent.failures, code);
+        }
+        match &verdict {
+            Verdict::Accepted => self
+                .concurrency
+                .accepted(now, piece.began, piece.took_last_place),
+            Verdict::Retry { reason, .. } if is_overload(reason.code) => {
+                self.concurrency.overloaded(now, piece.began);
+            }
+            _ => {}
         }
         match verdict {
             Verdict::Accepted => self.accepted(now, at, &piece),

@@ -33,6 +33,7 @@ impl Worker {
             last_verdict: sent.last_verdict,
             last_accepted: sent.last_accepted,
             payloads_waiting: self.delivery.len(),
+            requests_allowed: self.delivery.allowed(),
             join_bytes: self.join.bytes(),
             chains,
         });

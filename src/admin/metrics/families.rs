@@ -80,6 +80,11 @@ pub const PER_SINK: &[PerSink] = &[
         |sink| sink.sum(|view| view.payloads_waiting) as u64,
     ),
     (
+        "longshore_sink_requests_allowed",
+        "Requests that the sink gets at once, now.",
+        |sink| sink.sum(|view| view.requests_allowed) as u64,
+    ),
+    (
         "longshore_sink_sent_bytes_total",
         "Payload bytes that the sink accepted, compressed.",
         |sink| sink.counters.sent_bytes,

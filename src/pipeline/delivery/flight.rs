@@ -20,6 +20,10 @@ pub(super) struct Piece {
     pub(super) uncompressed_bytes: u64,
     /// The attempt under way.
     pub(super) attempt: Option<u64>,
+    /// When it began.
+    pub(super) began: Time,
+    /// It took the last place that the sink's concurrency left.
+    pub(super) took_last_place: bool,
     /// Answers of "later" that this piece got while its payload was being taken apart.
     pub(super) failures: u32,
     /// How much the sink had accepted at the first of them.
@@ -42,6 +46,8 @@ impl Piece {
             body,
             uncompressed_bytes,
             attempt: None,
+            began: Time::ZERO,
+            took_last_place: false,
             failures: 0,
             accepted_before: 0,
         }
