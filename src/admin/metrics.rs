@@ -139,6 +139,11 @@ fn samples(scrape: &Scrape, sources: &Sources, node: &Published) {
             "Series of samples that were refused: there twice, or beyond metrics.series_max.",
             node.refused(),
         ),
+        (
+            "longshore_node_names_forgotten_total",
+            "Names of families that were forgotten: nobody used them any more, and too many were known.",
+            node.forgotten(),
+        ),
     ] {
         scrape.set(name, help, &[], value);
     }

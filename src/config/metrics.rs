@@ -46,7 +46,8 @@ pub struct Metrics {
 /// Which families are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// [`MINIMAL`] of the node's families, and what is known of containers and of the agent's own sampling.
+    /// [`MINIMAL`] of the node's families, [`MINIMAL_CONTAINERS`] of those of containers, and what is known of addresses
+    /// and of the agent's own sampling. Other families, which are scraped, have filters of their own.
     Minimal,
     /// All but what is dear: processes one by one.
     Standard,
@@ -101,6 +102,30 @@ pub const MINIMAL: [&str; 27] = [
     "node_vmstat_pgmajfault",
 ];
 
+/// The minimal profile's families of containers: what the same profile keeps of the job `cadvisor`.
+pub const MINIMAL_CONTAINERS: [&str; 20] = [
+    "container_cpu_cfs_periods_total",
+    "container_cpu_cfs_throttled_periods_total",
+    "container_cpu_usage_seconds_total",
+    "container_fs_reads_bytes_total",
+    "container_fs_reads_total",
+    "container_fs_writes_bytes_total",
+    "container_fs_writes_total",
+    "container_memory_cache",
+    "container_memory_rss",
+    "container_memory_swap",
+    "container_memory_usage_bytes",
+    "container_memory_working_set_bytes",
+    "container_network_receive_bytes_total",
+    "container_network_receive_packets_dropped_total",
+    "container_network_receive_packets_total",
+    "container_network_transmit_bytes_total",
+    "container_network_transmit_packets_dropped_total",
+    "container_network_transmit_packets_total",
+    "container_spec_cpu_period",
+    "container_spec_cpu_quota",
+];
+
 /// Mount points of other programs' file systems: node_exporter's default, and those that a container runtime and the
 /// kubelet make for each pod.
 pub const MOUNTS_EXCLUDE: &str = "^/(dev|proc|run/containerd/.+|run/credentials/.+|run/netns|run/netns/.+|sys|\
@@ -146,7 +171,10 @@ impl Metrics {
     pub fn wants(&self, family: &str) -> bool {
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(family));
         let of_profile = || match self.profile {
-            Profile::Minimal => MINIMAL.contains(&family) || !is_of_node(family),
+            Profile::Minimal => {
+                let is_listed = MINIMAL.contains(&family) || MINIMAL_CONTAINERS.contains(&family);
+                is_listed || !(is_of_node(family) || is_of_containers(family))
+            }
             Profile::Standard => !family.starts_with("node_processes_"),
             Profile::Full => true,
         };
@@ -163,6 +191,11 @@ impl Metrics {
 fn is_of_node(family: &str) -> bool {
     let others = ["node_ip_", "node_pods", "node_scrape_"];
     family.starts_with("node_") && !others.iter().any(|other| family.starts_with(other))
+}
+
+/// Whether a family tells of containers. How their sampling goes is wanted in any profile.
+fn is_of_containers(family: &str) -> bool {
+    family.starts_with("container_") && family != "container_scrape_error"
 }
 
 impl Default for Ip {
@@ -205,8 +238,21 @@ mod tests {
         let mut metrics = Metrics::new(&|_| None);
         assert!(metrics.wants("node_arp_entries") && !metrics.wants("node_processes_threads"));
         metrics.profile = Profile::Minimal;
-        for name in ["node_load1", "node_ip_capacity", "container_spec_cpu_quota"] {
+        for name in [
+            "node_load1",
+            "node_ip_capacity",
+            "node_scrape_collector_success",
+            "container_spec_cpu_quota",
+            "container_scrape_error",
+            "longshore_node_containers_omitted",
+            "cx_ipam_max_ips",
+            "up",
+            "kubelet_running_pods",
+        ] {
             assert!(metrics.wants(name), "{name}");
+        }
+        for name in ["container_memory_max_usage_bytes", "container_last_seen"] {
+            assert!(!metrics.wants(name), "{name}");
         }
         assert!(!metrics.wants("node_arp_entries") && !metrics.wants("node_load"));
         metrics.keep = vec![Pattern::whole("node_(arp|load).*").unwrap()];

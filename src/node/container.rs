@@ -32,6 +32,10 @@ use super::cgroup::{Layout, Usage, Wants};
 use super::host::{Host, HostError};
 use super::snapshot::Snapshot;
 
+/// Each container's directory is asked for after so many samples; in between when one has no files any more, or its
+/// pod's directory has changed.
+const THOROUGH_EVERY: u64 = 8;
+
 /// What may be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerSettings {
@@ -89,6 +93,7 @@ pub struct Containers {
     disks: Disks,
     sample: u64,
     omitted: u64,
+    is_doubtful: bool,
     reader: Reader,
     usage: Usage,
 }
@@ -110,6 +115,7 @@ impl Containers {
             disks: Disks::default(),
             sample: 0,
             omitted: 0,
+            is_doubtful: false,
             reader: Reader::default(),
             usage: Usage::default(),
         }
@@ -122,7 +128,9 @@ impl Containers {
 
     /// Brings the members up to date with what exists.
     fn discover(&mut self, layout: &Layout) -> Result<(), HostError> {
-        if !self.tree.refresh(&layout.walk)? {
+        let is_thorough = self.is_doubtful || self.sample.is_multiple_of(THOROUGH_EVERY);
+        self.is_doubtful = false;
+        if !self.tree.refresh(&layout.walk, is_thorough)? {
             return Ok(());
         }
         let mut known: HashMap<String, Member> = self
@@ -170,21 +178,27 @@ impl Containers {
             };
             let more = self.settings.descriptors_max.saturating_sub(kept);
             kept -= member.kept.count();
-            self.reader.keep(std::mem::take(&mut member.kept), more);
+            let mut files = std::mem::take(&mut member.kept);
+            if (self.sample + at as u64).is_multiple_of(member::ABSENT_EVERY) {
+                files.look_again();
+            }
+            let is_settled = member.is_settled(self.sample);
+            self.reader.keep(files, more, is_settled);
             let here = layout.usage(&member.entry.path, wants, &mut self.reader, &mut self.usage);
             member.kept = self.reader.take_kept();
             kept += member.kept.count();
             if !here {
+                self.is_doubtful = true;
                 continue;
             }
             if wants_limits {
                 member.refresh_limits(layout, self.sample, at, &mut self.reader);
             }
             self.disks.name(&self.usage, host);
-            let mut labels = member.labels(&self.settings);
+            let labels = out.share(&member.labels(&self.settings));
             let mut out = Out {
                 snapshot: out,
-                labels: &mut labels,
+                labels,
                 since: member.started,
             };
             out.usage(&self.usage, &self.disks);
@@ -202,16 +216,14 @@ impl Containers {
             let (Some(member), Some(network)) = (self.members.get(at), pod.network()) else {
                 continue;
             };
-            let labels = member.labels(&self.settings);
+            let labels = out.share(&member.labels(&self.settings));
+            let mut out = Out {
+                snapshot: out,
+                labels,
+                since: member.started,
+            };
             let read = network.read(&mut self.reader, |interface, traffic| {
-                let mut labels = labels.clone();
-                labels.push(("interface", interface));
-                let mut out = Out {
-                    snapshot: out,
-                    labels: &mut labels,
-                    since: member.started,
-                };
-                out.traffic(traffic);
+                out.traffic(interface, traffic);
             });
             if !read {
                 pod.forget_network();

@@ -1,7 +1,8 @@
 //! Capacity of the node's file systems: its mounts from `1/mountinfo`, each asked with statvfs(3) below the host's root.
 //!
 //! Invariants: a file system that does not answer delays a sample once, and then no more; one that cannot be asked is
-//! a series that says so; a device, mount point and type is there once.
+//! a series that says so; a mount that the agent does not see has no numbers, rather than those of the file system around
+//! it; a device, mount point and type is there once.
 
 pub mod mounts;
 pub mod probe;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::mounts::{Mount, parse};
-use self::probe::{Answer, Prober};
+use self::probe::{Answer, Found, Prober};
 use super::Collect;
 use super::fields::Faults;
 use super::filter::Filter;
@@ -93,7 +94,8 @@ impl Filesystems {
         let read_only = if mount.read_only { 1.0 } else { 0.0 };
         out.add(&READ_ONLY, &labels, read_only);
         let error = match self.prober.ask(&on(&host.root, point)) {
-            Answer::Capacity(full) => {
+            Answer::Found(found) if !is_of(&found, mount) => "not_visible".to_owned(),
+            Answer::Found(Found { capacity: full, .. }) => {
                 let unit = full.f_frsize as f64;
                 for (spec, value) in [
                     (&SIZE, full.f_blocks as f64 * unit),
@@ -144,6 +146,18 @@ impl Collect for Filesystems {
     }
 }
 
+/// Types whose subvolumes have numbers of their own, which are not those in `mountinfo`.
+const NUMBERED: [&str; 2] = ["btrfs", "bcachefs"];
+
+/// Whether what is found at a mount point is the mount: the same file system, or at least something that is mounted
+/// there. Else it is the directory below: the mount is not in the agent's view of the host's root.
+fn is_of(found: &Found, mount: &Mount<'_>) -> bool {
+    found.number == mount.number
+        || found
+            .is_mount
+            .unwrap_or_else(|| NUMBERED.contains(&mount.kind))
+}
+
 /// A mount point as the host sees it: where the mounts are the agent's own, they lie below its view of the host's root.
 fn below<'m>(root: &Path, point: &'m str) -> &'m str {
     let root = root.to_string_lossy();
@@ -166,16 +180,28 @@ mod tests {
     use super::*;
     use crate::node::fixture::{Tree, check_valid, garbage, value};
 
+    /// `HERE` stands for the number of the file system that holds the tree.
     const MOUNTINFO: &str = "\
-22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
+22 1 HERE / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
 23 22 0:5 / /proc rw - proc proc rw
-24 22 8:2 / /mnt/a\\040b ro,relatime - xfs /dev/sdb rw
-25 22 8:2 / /mnt/a\\040b rw,relatime - xfs /dev/sdb ro
+24 22 HERE / /mnt/a\\040b ro,relatime - xfs /dev/sdb rw
+25 22 HERE / /mnt/a\\040b rw,relatime - xfs /dev/sdb ro
 26 22 0:6 / /gone rw - tmpfs tmpfs rw
 27 22 0:7 / /var/lib/kubelet/pods/u/volumes/v rw - tmpfs tmpfs rw
 bad line
-28 22 0:8 / /late rw - tmpfs tmpfs rw
+28 22 HERE / /late rw - tmpfs tmpfs rw
 ";
+
+    /// The number of the file system that holds temporary files.
+    fn here() -> (u32, u32) {
+        let device = rustix::fs::stat(&std::env::temp_dir()).unwrap().st_dev;
+        (rustix::fs::major(device), rustix::fs::minor(device))
+    }
+
+    fn mountinfo() -> String {
+        let (major, minor) = here();
+        MOUNTINFO.replace("HERE", &format!("{major}:{minor}"))
+    }
 
     fn collector() -> Filesystems {
         Filesystems::new(&Metrics::new(&|_| None))
@@ -184,7 +210,7 @@ bad line
     #[test]
     fn each_mount_has_a_capacity_or_an_error() {
         let tree = Tree::new(&[
-            ("proc/1/mountinfo", MOUNTINFO),
+            ("proc/1/mountinfo", &mountinfo()),
             ("root/mnt/a b/x", ""),
             ("root/late/x", ""),
         ]);
@@ -219,6 +245,60 @@ bad line
             value(&snapshot, "node_filesystem_readonly", &read_only),
             1.0
         );
+    }
+
+    #[test]
+    fn a_mount_that_is_not_seen_has_no_numbers_of_another() {
+        let other = (here().0 + 1, here().1);
+        let line = format!(
+            "30 1 {}:{} / /data rw - xfs /dev/sdc rw\n",
+            other.0, other.1
+        );
+        let tree = Tree::new(&[("proc/1/mountinfo", &line), ("root/data/x", "")]);
+        let (snapshot, result) = tree.collect(&mut collector());
+        result.unwrap();
+        let labels = [
+            ("device", "/dev/sdc"),
+            ("mountpoint", "/data"),
+            ("fstype", "xfs"),
+            ("device_error", "not_visible"),
+        ];
+        let name = "node_filesystem_device_error";
+        assert_eq!(value(&snapshot, name, &labels), 1.0);
+        assert_eq!(
+            snapshot.value("node_filesystem_size_bytes", &labels[..3]),
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_mounted_is_of_its_mount_whatever_its_number() {
+        let of = |line, number, is_mount| {
+            let found = Found {
+                capacity: rustix::fs::statvfs("/").unwrap(),
+                number,
+                is_mount,
+            };
+            is_of(&found, &parse(line).unwrap())
+        };
+        let plain = "30 1 8:1 / /data rw - xfs /dev/sdc rw";
+        let volume = "30 1 0:30 / /data rw - btrfs /dev/sdc rw";
+        assert!(of(plain, (8, 1), Some(false)) && of(plain, (8, 1), None));
+        assert!(!of(plain, (8, 2), Some(false)) && !of(plain, (8, 2), None));
+        assert!(of(volume, (0, 31), Some(true)) && of(volume, (0, 31), None));
+        assert!(!of(volume, (0, 31), Some(false)));
+    }
+
+    #[test]
+    fn the_kernel_says_what_is_a_mount() {
+        let mut prober = Prober::new(Duration::from_secs(60));
+        let tree = Tree::new(&[]);
+        for (path, is_mount) in [(Path::new("/proc"), true), (tree.path(), false)] {
+            let Answer::Found(found) = prober.ask(path) else {
+                panic!("{path:?} has no answer");
+            };
+            assert_eq!(found.is_mount.unwrap_or(is_mount), is_mount);
+        }
     }
 
     #[test]

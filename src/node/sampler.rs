@@ -43,6 +43,7 @@ pub struct Published {
     samples: AtomicU64,
     series: AtomicU64,
     refused: AtomicU64,
+    forgotten: AtomicU64,
     sampled_ms: AtomicU64,
     wakers: Mutex<Vec<Waker>>,
 }
@@ -74,6 +75,11 @@ impl Published {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Names of families that were forgotten, because too many are known that nobody uses.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+
     /// When the last one was taken.
     pub fn sampled_at(&self) -> Time {
         Time::from_ms(self.sampled_ms.load(Ordering::Relaxed))
@@ -85,6 +91,8 @@ impl Published {
             .store(snapshot.series() as u64, Ordering::Relaxed);
         self.refused
             .fetch_add(snapshot.refused(), Ordering::Relaxed);
+        self.forgotten
+            .fetch_add(snapshot.forgotten(), Ordering::Relaxed);
         self.sampled_ms.store(now.as_ms(), Ordering::Relaxed);
         let before = self.current.swap(Some(snapshot));
         self.samples.fetch_add(1, Ordering::Release);

@@ -152,8 +152,11 @@ class Tree:
         def escaped(text):
             return text.replace(" ", "\\040")
         info, table = "", ""
+        device_number = os.stat(self.root).st_dev
+        # A mount of another number than the directory's would be one that is not to be seen below the root.
+        number = f"{os.major(device_number)}:{os.minor(device_number)}"
         for at, (device, point, kind, own, system) in enumerate(MOUNTS):
-            info += f"{20 + at} 1 8:{at} / {escaped(point)} {own} shared:{at} - {kind} {device} {system}\n"
+            info += f"{20 + at} 1 {number} / {escaped(point)} {own} shared:{at} - {kind} {device} {system}\n"
             flag = "ro" if "ro" in (own.split(",") + system.split(",")) else "rw"
             table += f"{device} {escaped(point)} {kind} {flag},{own.split(',', 1)[-1]} 0 0\n"
             if point != "/gone":

@@ -2,6 +2,8 @@
 //! newer kernel's additions cost nothing. Admin guides "Control Group v2", "cgroup-v1", and "PSI" of the kernel say
 //! what the fields mean.
 
+use memchr::{memchr, memchr2};
+
 /// What a limit file says: a number, or none because there is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
@@ -26,12 +28,20 @@ pub fn limit(text: &str) -> Option<Limit> {
 
 /// A file of lines `<key> <number>` (`memory.stat`, `cpu.stat`, `memory.events`): calls `take` with each.
 pub fn keyed<'a>(text: &'a str, mut take: impl FnMut(&'a str, u64)) {
-    for line in text.lines() {
-        if let Some((key, value)) = line.split_once(' ')
-            && let Some(value) = number(value)
-        {
+    let mut rest = text;
+    while let Some(space) = memchr2(b' ', b'\n', rest.as_bytes()) {
+        let Some((key, after)) = rest.split_at_checked(space) else {
+            return;
+        };
+        let end = memchr(b'\n', after.as_bytes()).unwrap_or(after.len());
+        let Some((value, next)) = after.split_at_checked(end) else {
+            return;
+        };
+        // A line end in the place of the space: no number, and the line is passed over.
+        if let Some(value) = value.strip_prefix(' ').and_then(number) {
             take(key, value);
         }
+        rest = next.strip_prefix('\n').unwrap_or_default();
     }
 }
 

@@ -11,15 +11,23 @@ use rustix::io::Errno;
 use super::FILE_BYTES_MAX;
 use super::parse::{self, Limit};
 
-/// The files of one cgroup that are kept open. The kernel writes a file of this kind anew for each read from its
-/// start, and says of the files of a cgroup that is gone that there is no such device.
+/// The files of one cgroup that are kept open, and those that it does not have. The kernel writes a file of this kind
+/// anew for each read from its start, and says of the files of a cgroup that is gone that there is no such device.
 #[derive(Debug, Default)]
-pub struct Kept(Vec<(&'static str, OwnedFd)>);
+pub struct Kept {
+    open: Vec<(&'static str, OwnedFd)>,
+    absent: Vec<&'static str>,
+}
 
 impl Kept {
-    /// How many there are.
+    /// How many are open.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.open.len()
+    }
+
+    /// Files that were not there are looked for again: a controller may have been switched on.
+    pub fn look_again(&mut self) {
+        self.absent.clear();
     }
 }
 
@@ -28,6 +36,7 @@ impl Kept {
 pub struct Reader {
     kept: Option<Kept>,
     keep_more: usize,
+    is_settled: bool,
     path: Vec<u8>,
     bytes: Vec<u8>,
     refused: u64,
@@ -38,6 +47,7 @@ impl Default for Reader {
         Reader {
             kept: None,
             keep_more: 0,
+            is_settled: false,
             path: Vec::with_capacity(512),
             bytes: vec![0; FILE_BYTES_MAX],
             refused: 0,
@@ -51,10 +61,12 @@ impl Reader {
         std::mem::take(&mut self.refused)
     }
 
-    /// From now on reads the files of one cgroup, of which `kept` are open; `more` may be opened and kept.
-    pub fn keep(&mut self, kept: Kept, more: usize) {
+    /// From now on reads the files of one cgroup, of which `kept` are open; `more` may be opened and kept. If it
+    /// `is_settled`, files that it does not have are remembered, and not looked for until [`Kept::look_again`].
+    pub fn keep(&mut self, kept: Kept, more: usize, is_settled: bool) {
         self.kept = Some(kept);
         self.keep_more = more;
+        self.is_settled = is_settled;
     }
 
     /// The files that are open, after the last read of one cgroup.
@@ -84,37 +96,47 @@ impl Reader {
     }
 
     fn read(&mut self, root: &OsStr, path: &str, file: &'static str, to_end: bool) -> Option<&str> {
-        let kept = self.kept.as_mut().and_then(|kept| {
-            let at = kept.0.iter().position(|(name, _)| *name == file)?;
-            let length = kept
-                .0
-                .get(at)
-                .map(|(_, open)| read_at_start(open, &mut self.bytes, to_end))?;
-            if length.is_err() {
-                kept.0.swap_remove(at);
+        if let Some(kept) = &mut self.kept {
+            if let Some(at) = kept.open.iter().position(|(name, _)| *name == file)
+                && let Some((_, open)) = kept.open.get(at)
+            {
+                match read_at_start(open, &mut self.bytes, to_end) {
+                    Ok(length) => return self.as_text(Ok(length)),
+                    Err(_) => drop(kept.open.swap_remove(at)),
+                }
+            } else if kept.absent.contains(&file) {
+                return None;
             }
-            length.ok()
-        });
-        if let Some(length) = kept {
-            return self.as_text(Ok(length));
         }
         self.path.clear();
         self.path.extend_from_slice(root.as_bytes());
         self.path.extend_from_slice(path.as_bytes());
         self.path.push(b'/');
         self.path.extend_from_slice(file.as_bytes());
-        let open = match rustix::fs::open(&*self.path, FLAGS, Mode::empty()) {
-            Ok(open) => open,
-            Err(error) => return self.as_text(Err(error)),
+        let read = rustix::fs::open(&*self.path, FLAGS, Mode::empty()).and_then(|open| {
+            let length = read_at_start(&open, &mut self.bytes, to_end)?;
+            Ok((open, length))
+        });
+        let length = match read {
+            Ok((open, length)) => {
+                if let Some(kept) = &mut self.kept
+                    && self.keep_more > 0
+                {
+                    self.keep_more -= 1;
+                    kept.open.push((file, open));
+                }
+                Ok(length)
+            }
+            Err(error) => {
+                if let Some(kept) = &mut self.kept
+                    && self.is_settled
+                    && matches!(error, Errno::NOENT | Errno::OPNOTSUPP)
+                {
+                    kept.absent.push(file);
+                }
+                Err(error)
+            }
         };
-        let length = read_at_start(&open, &mut self.bytes, to_end);
-        if let Some(kept) = &mut self.kept
-            && self.keep_more > 0
-            && length.is_ok()
-        {
-            self.keep_more -= 1;
-            kept.0.push((file, open));
-        }
         self.as_text(length)
     }
 
@@ -144,6 +166,10 @@ impl Reader {
     }
 }
 
+/// The kernel fills a page with whole records before it gives less than all. What is shorter than this is all, for no
+/// record of these files is as long as the rest of a page.
+const SHORT_BYTES: usize = 2_048;
+
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
 
 fn read_at_start(file: &OwnedFd, bytes: &mut [u8], to_end: bool) -> Result<usize, Errno> {
@@ -156,7 +182,7 @@ fn read_at_start(file: &OwnedFd, bytes: &mut [u8], to_end: bool) -> Result<usize
         let read =
             rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *free, length as u64))?;
         length += read;
-        if read == 0 || (!to_end && length < bytes.len()) {
+        if read < SHORT_BYTES || (!to_end && length < bytes.len()) {
             return Ok(length);
         }
     }

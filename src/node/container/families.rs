@@ -6,7 +6,7 @@ use super::Disks;
 use super::process::Traffic;
 use crate::node::cgroup::parse::{Io, Limit};
 use crate::node::cgroup::{Limits, Usage, Wants};
-use crate::node::snapshot::{Kind, Snapshot, Spec, Unit};
+use crate::node::snapshot::{Kind, Shared, Snapshot, Spec, Unit};
 
 const fn counter(name: &'static str, unit: Unit, help: &'static str) -> Spec {
     Spec::counter(name, unit, help)
@@ -18,147 +18,147 @@ const fn gauge(name: &'static str, unit: Unit, help: &'static str) -> Spec {
 
 use Unit::{Bytes, Count, One, Seconds};
 
-const CPU: Spec = counter(
+static CPU: Spec = counter(
     "container_cpu_usage_seconds_total",
     Seconds,
     "CPU time used.",
 );
-const CPU_USER: Spec = counter(
+static CPU_USER: Spec = counter(
     "container_cpu_user_seconds_total",
     Seconds,
     "CPU time used in user mode.",
 );
-const CPU_SYSTEM: Spec = counter(
+static CPU_SYSTEM: Spec = counter(
     "container_cpu_system_seconds_total",
     Seconds,
     "CPU time used in the kernel.",
 );
-const PERIODS: Spec = counter(
+static PERIODS: Spec = counter(
     "container_cpu_cfs_periods_total",
     Count,
     "Periods in which the CPU quota was enforced.",
 );
-const THROTTLED: Spec = counter(
+static THROTTLED: Spec = counter(
     "container_cpu_cfs_throttled_periods_total",
     Count,
     "Periods in which the CPU quota was used up.",
 );
-const THROTTLED_TIME: Spec = counter(
+static THROTTLED_TIME: Spec = counter(
     "container_cpu_cfs_throttled_seconds_total",
     Seconds,
     "Time held back by the CPU quota.",
 );
-const MEMORY: Spec = gauge(
+static MEMORY: Spec = gauge(
     "container_memory_usage_bytes",
     Bytes,
     "Memory in use, page cache included.",
 );
-const WORKING_SET: Spec = gauge(
+static WORKING_SET: Spec = gauge(
     "container_memory_working_set_bytes",
     Bytes,
     "Memory in use but for page cache that was not used lately.",
 );
-const RSS: Spec = gauge("container_memory_rss", Bytes, "Anonymous memory.");
-const CACHE: Spec = gauge("container_memory_cache", Bytes, "Page cache.");
-const SWAP: Spec = gauge("container_memory_swap", Bytes, "Swapped out.");
-const MAPPED: Spec = gauge("container_memory_mapped_file", Bytes, "Mapped files.");
-const MEMORY_MAX: Spec = gauge(
+static RSS: Spec = gauge("container_memory_rss", Bytes, "Anonymous memory.");
+static CACHE: Spec = gauge("container_memory_cache", Bytes, "Page cache.");
+static SWAP: Spec = gauge("container_memory_swap", Bytes, "Swapped out.");
+static MAPPED: Spec = gauge("container_memory_mapped_file", Bytes, "Mapped files.");
+static MEMORY_MAX: Spec = gauge(
     "container_memory_max_usage_bytes",
     Bytes,
     "The most memory that was in use.",
 );
-const FAULTS: Spec = counter(
+static FAULTS: Spec = counter(
     "container_memory_failures_total",
     Count,
     "Page faults; pgmajfault: with a read from disk.",
 );
-const KILLS: Spec = counter(
+static KILLS: Spec = counter(
     "container_oom_events_total",
     Count,
     "Processes killed for want of memory.",
 );
-const READ_BYTES: Spec = counter("container_fs_reads_bytes_total", Bytes, "Read from a disk.");
-const WRITTEN_BYTES: Spec = counter(
+static READ_BYTES: Spec = counter("container_fs_reads_bytes_total", Bytes, "Read from a disk.");
+static WRITTEN_BYTES: Spec = counter(
     "container_fs_writes_bytes_total",
     Bytes,
     "Written to a disk.",
 );
-const READS: Spec = counter("container_fs_reads_total", Count, "Reads from a disk.");
-const WRITES: Spec = counter("container_fs_writes_total", Count, "Writes to a disk.");
-const PROCESSES: Spec = gauge("container_processes", Count, "Processes.");
-const THREADS: Spec = gauge("container_threads", Count, "Threads.");
-const THREADS_MAX: Spec = gauge(
+static READS: Spec = counter("container_fs_reads_total", Count, "Reads from a disk.");
+static WRITES: Spec = counter("container_fs_writes_total", Count, "Writes to a disk.");
+static PROCESSES: Spec = gauge("container_processes", Count, "Processes.");
+static THREADS: Spec = gauge("container_threads", Count, "Threads.");
+static THREADS_MAX: Spec = gauge(
     "container_threads_max",
     Count,
     "The most threads that are allowed; 0: no limit.",
 );
-const PERIOD: Spec = gauge(
+static PERIOD: Spec = gauge(
     "container_spec_cpu_period",
     Count,
     "The period of the CPU quota, in microseconds.",
 );
-const QUOTA: Spec = gauge(
+static QUOTA: Spec = gauge(
     "container_spec_cpu_quota",
     Count,
     "The CPU quota of each period, in microseconds.",
 );
-const SHARES: Spec = gauge("container_spec_cpu_shares", Count, "Share of the CPU.");
-const LIMIT: Spec = gauge(
+static SHARES: Spec = gauge("container_spec_cpu_shares", Count, "Share of the CPU.");
+static LIMIT: Spec = gauge(
     "container_spec_memory_limit_bytes",
     Bytes,
     "Memory limit; 0: none.",
 );
-const SWAP_LIMIT: Spec = gauge(
+static SWAP_LIMIT: Spec = gauge(
     "container_spec_memory_swap_limit_bytes",
     Bytes,
     "Swap limit; 0: none.",
 );
-const RESERVATION: Spec = gauge(
+static RESERVATION: Spec = gauge(
     "container_spec_memory_reservation_limit_bytes",
     Bytes,
     "Memory that is kept for it; 0: none.",
 );
-const STARTED: Spec = gauge(
+static STARTED: Spec = gauge(
     "container_start_time_seconds",
     Seconds,
     "When it started, since the Unix epoch.",
 );
-const SEEN: Spec = gauge(
+static SEEN: Spec = gauge(
     "container_last_seen",
     Seconds,
     "When it was last seen, since the Unix epoch.",
 );
-const CPU_WAITING: Spec = counter(
+static CPU_WAITING: Spec = counter(
     "container_pressure_cpu_waiting_seconds_total",
     Seconds,
     "Time in which at least one task waited for a CPU.",
 );
-const CPU_STALLED: Spec = counter(
+static CPU_STALLED: Spec = counter(
     "container_pressure_cpu_stalled_seconds_total",
     Seconds,
     "Time in which all tasks waited for a CPU.",
 );
-const MEMORY_WAITING: Spec = counter(
+static MEMORY_WAITING: Spec = counter(
     "container_pressure_memory_waiting_seconds_total",
     Seconds,
     "Time in which at least one task waited for memory.",
 );
-const MEMORY_STALLED: Spec = counter(
+static MEMORY_STALLED: Spec = counter(
     "container_pressure_memory_stalled_seconds_total",
     Seconds,
     "Time in which all tasks waited for memory.",
 );
-const IO_WAITING: Spec = counter(
+static IO_WAITING: Spec = counter(
     "container_pressure_io_waiting_seconds_total",
     Seconds,
     "Time in which at least one task waited for a disk.",
 );
-const IO_STALLED: Spec = counter(
+static IO_STALLED: Spec = counter(
     "container_pressure_io_stalled_seconds_total",
     Seconds,
     "Time in which all tasks waited for a disk.",
 );
-const RECEIVED: [Spec; 4] = [
+static RECEIVED: [Spec; 4] = [
     counter(
         "container_network_receive_bytes_total",
         Bytes,
@@ -180,7 +180,7 @@ const RECEIVED: [Spec; 4] = [
         "Packets dropped while receiving.",
     ),
 ];
-const SENT: [Spec; 4] = [
+static SENT: [Spec; 4] = [
     counter(
         "container_network_transmit_bytes_total",
         Bytes,
@@ -204,13 +204,13 @@ const SENT: [Spec; 4] = [
 ];
 
 /// 1 if something of the containers could not be read or was left out.
-pub const SCRAPE_ERROR: Spec = gauge(
+pub static SCRAPE_ERROR: Spec = gauge(
     "container_scrape_error",
     One,
     "1 if something of the containers could not be read or was left out.",
 );
 /// Pods and containers beyond the bound.
-pub const OMITTED: Spec = gauge(
+pub static OMITTED: Spec = gauge(
     "longshore_node_containers_omitted",
     Count,
     "Cgroups that are left out because there are too many.",
@@ -266,35 +266,35 @@ pub fn wants_network(out: &Snapshot) -> bool {
 }
 
 /// Where samples of one cgroup go: with its labels, and the moment since when its counters count.
-pub struct Out<'a, 'b> {
+pub struct Out<'a> {
     /// The samples.
     pub snapshot: &'a mut Snapshot,
-    /// Its own labels; those of a single sample are pushed and popped.
-    pub labels: &'a mut Vec<(&'b str, &'b str)>,
+    /// Its own labels.
+    pub labels: Shared,
     /// When the container started.
     pub since: Option<SystemTime>,
 }
 
-impl<'b> Out<'_, 'b> {
+impl Out<'_> {
     fn add(&mut self, spec: &Spec, value: Option<f64>) {
+        self.with(spec, &[], value);
+    }
+
+    /// A sample with labels beside those of the cgroup.
+    fn with(&mut self, spec: &Spec, labels: &[(&str, &str)], value: Option<f64>) {
         if let Some(value) = value {
             let since = match spec.kind {
                 Kind::Counter => self.since,
                 _ => None,
             };
-            self.snapshot.add_since(spec, self.labels, value, since);
+            self.snapshot
+                .add_shared(spec, &self.labels, labels, value, since);
         }
     }
 
-    fn with(&mut self, name: &'b str, value: &'b str, add: impl FnOnce(&mut Self)) {
-        self.labels.push((name, value));
-        add(self);
-        self.labels.pop();
-    }
-
     /// What a cgroup has used.
-    pub(super) fn usage(&mut self, usage: &Usage, disks: &'b Disks) {
-        self.with("cpu", "total", |out| out.add(&CPU, seconds(usage.cpu_ns)));
+    pub(super) fn usage(&mut self, usage: &Usage, disks: &Disks) {
+        self.with(&CPU, &[("cpu", "total")], seconds(usage.cpu_ns));
         self.add(&CPU_USER, seconds(usage.user_ns));
         self.add(&CPU_SYSTEM, seconds(usage.system_ns));
         self.add(&MEMORY, float(usage.memory));
@@ -309,7 +309,7 @@ impl<'b> Out<'_, 'b> {
         self.add(&THREADS, float(usage.threads));
         self.faults(usage);
         for (device, io) in &usage.io {
-            self.with("device", disks.get(device), |out| out.io(io));
+            self.io(disks.get(device), io);
         }
         for (waiting, stalled, pressure) in [
             (&CPU_WAITING, &CPU_STALLED, usage.cpu_pressure),
@@ -326,19 +326,22 @@ impl<'b> Out<'_, 'b> {
             ("pgfault", usage.faults),
             ("pgmajfault", usage.major_faults),
         ] {
-            self.with("failure_type", kind, |out| {
-                for scope in ["container", "hierarchy"] {
-                    out.with("scope", scope, |out| out.add(&FAULTS, float(value)));
-                }
-            });
+            for scope in ["container", "hierarchy"] {
+                let labels = [("failure_type", kind), ("scope", scope)];
+                self.with(&FAULTS, &labels, float(value));
+            }
         }
     }
 
-    fn io(&mut self, io: &Io) {
-        self.add(&READ_BYTES, Some(io.read_bytes as f64));
-        self.add(&WRITTEN_BYTES, Some(io.written_bytes as f64));
-        self.add(&READS, Some(io.reads as f64));
-        self.add(&WRITES, Some(io.writes as f64));
+    fn io(&mut self, device: &str, io: &Io) {
+        for (spec, value) in [
+            (&READ_BYTES, io.read_bytes),
+            (&WRITTEN_BYTES, io.written_bytes),
+            (&READS, io.reads),
+            (&WRITES, io.writes),
+        ] {
+            self.with(spec, &[("device", device)], Some(value as f64));
+        }
     }
 
     /// What a cgroup may use, and its throttling, which means something only where there is a quota.
@@ -366,10 +369,10 @@ impl<'b> Out<'_, 'b> {
     }
 
     /// What one interface of a pod has carried.
-    pub fn traffic(&mut self, traffic: &Traffic) {
+    pub fn traffic(&mut self, interface: &str, traffic: &Traffic) {
         for (specs, values) in [(&RECEIVED, traffic.received), (&SENT, traffic.sent)] {
             for (spec, value) in specs.iter().zip(values) {
-                self.add(spec, Some(value as f64));
+                self.with(spec, &[("interface", interface)], Some(value as f64));
             }
         }
     }

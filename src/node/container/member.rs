@@ -14,7 +14,13 @@ use crate::node::cgroup::reader::{Kept, Reader};
 use crate::node::cgroup::{Layout, Limits};
 
 /// Limits are read again after so many samples, of each cgroup at another one.
-const LIMITS_EVERY: u64 = 8;
+const LIMITS_EVERY: u64 = 16;
+
+/// Files that a cgroup does not have are looked for again after so many samples.
+pub const ABSENT_EVERY: u64 = 8;
+
+/// A cgroup that was found less than so many samples ago may not have all of its files yet.
+const SETTLED_AFTER: u64 = 4;
 
 /// Tries that fail are repeated after 1, 2, 4, .. samples, at most so many.
 const PAUSE_MAX: u64 = 64;
@@ -52,6 +58,7 @@ pub struct Member {
     pub kept: Kept,
     names: Option<Arc<Names>>,
     process: Option<Process>,
+    found: u64,
     limits_due: u64,
     retry: Retry,
 }
@@ -69,6 +76,7 @@ impl Member {
             kept: Kept::default(),
             names: None,
             process: None,
+            found: sample,
             limits_due: sample,
             retry: Retry::default(),
         }
@@ -83,15 +91,20 @@ impl Member {
         }
     }
 
+    /// Whether the files that it does not have now are likely to stay away.
+    pub fn is_settled(&self, sample: u64) -> bool {
+        sample >= self.found + SETTLED_AFTER
+    }
+
     /// Whether its container's name is known.
     fn is_named(&self) -> bool {
         let names = self.names.as_ref();
         names.is_some_and(|names| !names.container.is_empty())
     }
 
-    /// Its labels, those that are empty left out, with room for those of single samples.
+    /// Its labels, those that are empty left out.
     pub fn labels<'a>(&'a self, settings: &'a ContainerSettings) -> Vec<(&'a str, &'a str)> {
-        let mut labels = Vec::with_capacity(8);
+        let mut labels = Vec::with_capacity(6);
         let mut add = |name, value: &'a str| {
             if !value.is_empty() {
                 labels.push((name, value));

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 /// A mount.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mount<'l> {
+    /// Major and minor number of the file system, as stat(2) gives it of its files, but for those that number their
+    /// subvolumes.
+    pub number: (u32, u32),
     /// What is mounted.
     pub device: Cow<'l, str>,
     /// Where.
@@ -19,7 +22,10 @@ pub struct Mount<'l> {
 /// `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS`. `None`: not of this form.
 pub fn parse(line: &str) -> Option<Mount<'_>> {
     let (mount, system) = line.split_once(" - ")?;
-    let mut words = mount.split(' ').skip(4);
+    let mut words = mount.split(' ').skip(2);
+    let (major, minor) = words.next()?.split_once(':')?;
+    let number = (major.parse().ok()?, minor.parse().ok()?);
+    let mut words = words.skip(1);
     let (point, own) = (words.next()?, words.next()?);
     // The source may be empty, and then there are two spaces.
     let mut words = system.split(' ');
@@ -31,6 +37,7 @@ pub fn parse(line: &str) -> Option<Mount<'_>> {
             .any(|it| it == "ro" || it == "emergency_ro")
     };
     (point.starts_with('/') && !kind.is_empty()).then(|| Mount {
+        number,
         device: unescaped(device),
         point: unescaped(point),
         kind,
@@ -83,6 +90,7 @@ mod tests {
         assert_eq!(mount.point, "/a \t\\b");
         assert_eq!(mount.device, "/dev/x y");
         assert_eq!((mount.kind, mount.read_only), ("ext3", true));
+        assert_eq!(mount.number, (98, 0));
         assert_eq!(parse("1 2 3:4 / /p rw - tmpfs  rw").unwrap().device, "");
         assert!(
             parse("1 2 3:4 / /p rw - xfs /dev/a rw,emergency_ro")
@@ -100,6 +108,8 @@ mod tests {
             "1 2 3:4 / /p rw xfs /dev/a",
             "1 2 3:4 / p rw - xfs a rw",
             "1 2 - xfs a",
+            "1 2 3 / /p rw - xfs a rw",
+            "1 2 3:x / /p rw - xfs a rw",
         ] {
             assert_eq!(parse(bad), None, "{bad}");
         }

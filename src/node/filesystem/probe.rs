@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
-use rustix::fs::StatVfs;
+use rustix::fs::{AtFlags, Mode, OFlags, StatVfs, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 /// Most paths that may be stuck; with more of them, those that are left are not asked.
@@ -17,10 +17,20 @@ pub const STUCK_MAX: usize = 8;
 /// Once one path was late in a sample, the others of that sample get this share of the deadline.
 const PATIENCE_LEFT: u32 = 10;
 
+/// A file system, as it is found at a path.
+pub struct Found {
+    /// Its capacity.
+    pub capacity: StatVfs,
+    /// Its major and minor number.
+    pub number: (u32, u32),
+    /// Whether something is mounted at the path itself; `None`: this kernel does not say (before 5.8).
+    pub is_mount: Option<bool>,
+}
+
 /// What came of asking.
 pub enum Answer {
-    /// Its capacity.
-    Capacity(StatVfs),
+    /// What there is.
+    Found(Found),
     /// It cannot be asked.
     Error(Errno),
     /// It has not answered, now or at an earlier time.
@@ -29,8 +39,8 @@ pub enum Answer {
     NotAsked,
 }
 
-type Ask = fn(&Path) -> Result<StatVfs, Errno>;
-type Reply = Result<StatVfs, Errno>;
+type Ask = fn(&Path) -> Reply;
+type Reply = Result<Found, Errno>;
 
 /// Asks, one path after the other.
 pub struct Prober {
@@ -49,7 +59,7 @@ struct Worker {
 impl Prober {
     /// With a deadline for each path.
     pub fn new(deadline: Duration) -> Prober {
-        Prober::asking(|path| rustix::fs::statvfs(path), deadline)
+        Prober::asking(find, deadline)
     }
 
     fn asking(ask: Ask, deadline: Duration) -> Prober {
@@ -93,7 +103,7 @@ impl Prober {
             Ok(reply) => {
                 self.worker = Some(worker);
                 match reply {
-                    Ok(capacity) => Answer::Capacity(capacity),
+                    Ok(found) => Answer::Found(found),
                     Err(error) => Answer::Error(error),
                 }
             }
@@ -106,6 +116,34 @@ impl Prober {
             Err(RecvTimeoutError::Disconnected) => Answer::NotAsked,
         }
     }
+}
+
+/// Asks the kernel, all of one and the same file system.
+fn find(path: &Path) -> Reply {
+    let here = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    // What is known will do: no question to a server.
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let (number, is_mount) = match rustix::fs::statx(&here, "", flags, StatxFlags::empty()) {
+        Ok(stat) => {
+            let is_known = stat
+                .stx_attributes_mask
+                .contains(StatxAttributes::MOUNT_ROOT);
+            let is_mount = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+            let number = (stat.stx_dev_major, stat.stx_dev_minor);
+            (number, is_known.then_some(is_mount))
+        }
+        // A kernel before 4.11, or a filter of system calls.
+        Err(_) => {
+            let device = rustix::fs::fstat(&here)?.st_dev;
+            let number = (rustix::fs::major(device), rustix::fs::minor(device));
+            (number, None)
+        }
+    };
+    Ok(Found {
+        capacity: rustix::fs::fstatvfs(&here)?,
+        number,
+        is_mount,
+    })
 }
 
 impl Worker {
@@ -165,7 +203,7 @@ mod tests {
                 .wait_while(open.lock().unwrap(), |open| !*open)
                 .unwrap();
         }
-        rustix::fs::statvfs("/")
+        find(Path::new("/"))
     }
 
     #[test]
@@ -178,7 +216,7 @@ mod tests {
                 // Those that can be asked are, on another thread; with time, for the machine may be busy.
                 prober.late = false;
                 prober.deadline = Duration::from_secs(60);
-                assert!(matches!(prober.ask(Path::new("/")), Answer::Capacity(_)));
+                assert!(matches!(prober.ask(Path::new("/")), Answer::Found(_)));
                 prober.deadline = Duration::from_millis(20);
             }
         }
@@ -194,10 +232,7 @@ mod tests {
             std::thread::yield_now();
         }
         prober.deadline = Duration::from_secs(60);
-        assert!(matches!(
-            prober.ask(Path::new("/hung0")),
-            Answer::Capacity(_)
-        ));
+        assert!(matches!(prober.ask(Path::new("/hung0")), Answer::Found(_)));
     }
 
     #[test]
