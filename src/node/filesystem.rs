@@ -194,7 +194,7 @@ bad line
 
     /// The number of the file system that holds temporary files.
     fn here() -> (u32, u32) {
-        let device = rustix::fs::stat(&std::env::temp_dir()).unwrap().st_dev;
+        let device = rustix::fs::stat(std::env::temp_dir()).unwrap().st_dev;
         (rustix::fs::major(device), rustix::fs::minor(device))
     }
 
