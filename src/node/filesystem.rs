@@ -1,8 +1,8 @@
 //! Capacity of the node's file systems: its mounts from `1/mountinfo`, each asked with statvfs(3) below the host's root.
 //!
 //! Invariants: a file system that does not answer delays a sample once, and then no more; one that cannot be asked is
-//! a series that says so; a mount that the agent does not see has no numbers, rather than those of the file system around
-//! it; a device, mount point and type is there once.
+//! a series that says so; a mount that the agent does not see has no numbers, rather than those of the file system
+//! around it; a device, mount point and type is there once.
 
 pub mod mounts;
 pub mod probe;
