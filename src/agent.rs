@@ -134,7 +134,8 @@ impl Agent {
             built.log_sinks,
             built.feeds,
             surroundings.own_pod.filter(|_| !config.logs.collect_self),
-        );
+        )
+        .flushed_each(flush_interval(config));
         let catalog_health = Arc::new(stats::CatalogView(catalog.stats()));
         let workers = built
             .workers
@@ -304,6 +305,13 @@ impl Built {
         self.log_sinks += 1;
         Ok(())
     }
+}
+
+/// Of the sink that waits least.
+fn flush_interval(config: &Config) -> Duration {
+    let sinks = config.sinks.iter().filter(|sink| sink.signals.logs);
+    let shortest = sinks.map(|sink| sink.limits.flush_interval_ms).min();
+    shortest.map_or(Duration::MAX, Duration::from_millis)
 }
 
 fn start_catalog(catalog: Catalog, clock: &Arc<dyn Clock>) -> Result<watch::Running, StartError> {

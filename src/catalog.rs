@@ -60,6 +60,13 @@ pub enum WatchChange {
     Add(PathBuf),
     /// Stop watching it.
     Remove(PathBuf),
+    /// Watch this file, which is at rest, until something happens to it; see [`Catalog::set_awaited`].
+    Await {
+        /// The file.
+        file: PathBuf,
+        /// Whom to rouse then, see [`Catalog::rouse`].
+        container: u64,
+    },
 }
 
 /// The catalog: see the module.
@@ -134,6 +141,14 @@ impl Catalog {
             watch_changes: vec![WatchChange::Add(config.pod_logs.clone())],
             ids: 0,
         }
+    }
+
+    /// Says how long the least patient sink gathers lines before it sends them: a log that grows by little is looked
+    /// at a little oftener than twice in that time. Until it is said, at half of `poll_idle_ms`.
+    #[must_use]
+    pub fn flushed_each(mut self, flush_interval: Duration) -> Catalog {
+        self.env.patience = self.env.patience.min(flush_interval / 5 * 2);
+        self
     }
 
     /// What is counted.
@@ -214,6 +229,13 @@ impl Catalog {
         };
         let (looked, next) = container.look(&mut self.env, now, force);
         let next = next.max(now + Duration::from_millis(1));
+        if let Some(file) = container.take_wish() {
+            let wish = WatchChange::Await {
+                file,
+                container: id,
+            };
+            self.watch_changes.push(wish);
+        }
         if looked == Looked::Resting {
             self.schedule.set(Task::Container(id), next);
             return true;
@@ -352,18 +374,47 @@ impl Catalog {
         for id in self.pods.keys() {
             self.schedule.set(Task::Pod(*id), Time::ZERO);
         }
+        for (id, container) in &mut self.containers {
+            if container.forget_watch() {
+                self.schedule.set(Task::Container(*id), Time::ZERO);
+            }
+        }
     }
 
-    /// The watches that are wanted or not wanted any more since the last call. Only the root and pod directories
-    /// are ever named, never a directory that holds logs.
+    /// Something happened to a file that was at rest, not before `since`: look at its directory at the next step, and
+    /// soon again.
+    pub fn rouse(&mut self, container: u64, since: Time) {
+        if let Some(found) = self.containers.get_mut(&container) {
+            found.rouse(since);
+            self.schedule.set(Task::Container(container), Time::ZERO);
+        }
+    }
+
+    /// A file at rest is watched from now on: its directory is looked at once more, for what happened before, and then
+    /// much less.
+    pub fn set_awaited(&mut self, container: u64) {
+        if let Some(found) = self.containers.get_mut(&container)
+            && found.set_awaited()
+        {
+            self.schedule.set(Task::Container(container), Time::ZERO);
+        }
+    }
+
+    /// The watches that are wanted or not wanted any more since the last call. Of directories only
+    /// the root and those of pods are ever named, never one that holds logs.
     pub fn take_watch_changes(&mut self) -> Vec<WatchChange> {
         std::mem::take(&mut self.watch_changes)
+    }
+
+    /// Counts a watch that could not be had.
+    pub fn watch_failed(&self) {
+        self.env.stats.watch_failures.add();
     }
 
     /// What came of a wish for a watch: a watched directory is polled less.
     pub fn set_watched(&mut self, path: &Path, watched: bool) {
         if !watched {
-            self.env.stats.watch_failures.add();
+            self.watch_failed();
         }
         if path == self.root.path {
             self.root.watched = watched;

@@ -88,6 +88,10 @@ impl Container {
     const BUSY_CHECK_INTERVAL: Duration = Duration::from_millis(200);
     /// ... or after this many bytes: a fraction of the least length at which logs are rotated.
     const UNCHECKED_BYTES_MAX: u64 = 64 * 1024;
+    /// What a look at a growing log is meant to find: each look costs its reader a turn.
+    const LOOK_BYTES: u64 = 16 * 1024;
+    /// How often a directory at rest is looked at although its file is watched.
+    const WATCHED_INTERVAL: Duration = Duration::from_secs(5);
     /// Looks are due at multiples of at most this, so that many are served by one wake-up.
     const BEAT_MAX: Duration = Duration::from_millis(100);
     /// A directory that cannot be read is tried again after at most this long.
@@ -128,14 +132,16 @@ impl Container {
         }
         let mut asked = false;
         let measured_before = std::mem::replace(&mut self.measured_at, now);
+        let mut bytes = 0_u64;
         let mut growths = Vec::with_capacity(1);
         for (restart, tracked) in &mut self.chains {
             asked |= tracked.chain.take_look_request();
             let growth = tracked.measure(env, now);
             asked |= growth.suspicious;
-            self.unchecked_bytes += growth.bytes;
+            bytes += growth.bytes;
             growths.push((*restart, growth));
         }
+        self.unchecked_bytes += bytes;
         let by_path = growths.iter().any(|(_, growth)| growth.needs_directory());
         let grown = growths.iter().any(|(_, growth)| growth.grown);
         if asked || by_path || grown {
@@ -157,7 +163,8 @@ impl Container {
             }
         }
         self.settle_chains(env, now);
-        let next = self.next_look(env, now, active, looked);
+        let growth = active.then(|| (bytes, now.since(measured_before)));
+        let next = self.next_look(env, now, growth, looked);
         self.find_rest(env, now, active || asked, looked);
         (looked, next)
     }
@@ -489,10 +496,17 @@ impl Container {
         self.chains.retain(|_, tracked| !tracked.chain.forgotten());
     }
 
-    /// Soon while something happens, ever later while nothing does.
-    fn next_look(&mut self, env: &Env, now: Time, active: bool, looked: Looked) -> Time {
+    /// Soon while much is written, less often while a look finds little, ever later while nothing happens. `growth`:
+    /// what was found, and how long ago the look before was.
+    fn next_look(
+        &mut self,
+        env: &Env,
+        now: Time,
+        growth: Option<(u64, Duration)>,
+        looked: Looked,
+    ) -> Time {
         let shortest = Duration::from_millis(env.logs.poll_active_ms.max(1));
-        if active {
+        if growth.is_some() {
             self.grown_at = Some(now);
         }
         let recent = |at: Time| now.since(at) < Container::RECENT;
@@ -502,10 +516,15 @@ impl Container {
             Looked::Resting | Looked::Good => idle.max(shortest),
             Looked::Missing | Looked::Failed => Container::RETRY_MAX,
         };
-        self.interval = if active || self.interval.is_zero() {
-            shortest
-        } else {
-            (self.interval * 2).min(longest)
+        let twice = self.interval * 2;
+        self.interval = match growth {
+            _ if self.interval.is_zero() => shortest,
+            None => twice.min(longest),
+            // What has just begun to write may go on to write much.
+            Some((bytes, within)) => pace(bytes, within)
+                .min(env.patience.min(longest))
+                .min(twice)
+                .max(shortest),
         };
         let mut next = (now + self.interval).floor(Container::beat(self.interval));
         if looked == Looked::Good && !self.retry && !self.is_settled() {
@@ -521,12 +540,33 @@ impl Container {
     /// more than a second; what shows in the links needs no such room, and what is known no introduction.
     fn next_glance(&self, env: &Env, now: Time) -> Time {
         let idle = Duration::from_millis(env.logs.poll_idle_ms);
-        let shown = self
-            .rest
-            .as_ref()
-            .is_some_and(|rest| rest.shows_in_links(env));
-        let interval = if shown { idle * 6 / 5 } else { idle };
+        let rest = self.rest.as_ref().filter(|rest| rest.shows_in_links(env));
+        let interval = match rest {
+            Some(rest) if rest.is_watched() => Container::WATCHED_INTERVAL.max(idle),
+            Some(_) => idle * 6 / 5,
+            None => idle,
+        };
         (now + interval).floor(Container::beat(interval) / 2)
+    }
+
+    /// The file to be watched from now on, if this has just been found at rest.
+    pub fn take_wish(&mut self) -> Option<PathBuf> {
+        self.rest.as_mut()?.take_wish()
+    }
+
+    /// Notes that the file is watched. Returns whether it is still at rest.
+    pub fn set_awaited(&mut self) -> bool {
+        if let Some(rest) = &mut self.rest {
+            rest.set_watched();
+        }
+        self.rest.is_some()
+    }
+
+    /// An event may have been lost. Returns whether one was waited for.
+    pub fn forget_watch(&mut self) -> bool {
+        let waited = self.rest.take().is_some_and(|rest| rest.is_watched());
+        self.checked_at = None;
+        waited
     }
 
     /// What dues are multiples of.
@@ -541,11 +581,26 @@ impl Container {
             .any(|tracked| tracked.chain.meta().container_id.is_empty())
     }
 
+    /// Something happened to a file at rest, not before that moment.
+    pub fn rouse(&mut self, since: Time) {
+        if self.rest.as_ref().is_some_and(|rest| rest.is_watched()) {
+            self.measured_at = self.measured_at.max(since);
+        }
+        self.stir();
+    }
+
     /// Looks again soon, as if something had grown.
     pub fn stir(&mut self) {
         self.interval = Duration::ZERO;
         self.rest = None;
     }
+}
+
+/// How long a log that grew by so much within that time takes to grow by [`Container::LOOK_BYTES`].
+fn pace(bytes: u64, within: Duration) -> Duration {
+    let nanoseconds = within.as_nanos() * u128::from(Container::LOOK_BYTES);
+    let each = nanoseconds / u128::from(bytes.max(1));
+    Duration::from_nanos(u64::try_from(each).unwrap_or(u64::MAX))
 }
 
 /// Completes the metadata, and tells the workers of a chain when it is complete or has waited long enough.

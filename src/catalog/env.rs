@@ -27,6 +27,8 @@ pub struct Env {
     pub logs: config::Logs,
     /// How many sinks read.
     pub sinks: usize,
+    /// A log that grows by little is looked at this often.
+    pub patience: Duration,
     /// Who is told.
     pub feeds: Vec<Arc<Feed>>,
     /// The descriptors.
@@ -65,6 +67,7 @@ impl Env {
             files,
             clock,
             sinks,
+            patience: Duration::from_millis(logs.poll_idle_ms / 2),
             feeds,
             keeper: Keeper::new(logs.held_files_max, logs.held_bytes_max, Arc::clone(&stats)),
             heads: Heads::default(),

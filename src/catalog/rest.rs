@@ -8,6 +8,7 @@
 //! rest is proven by two equal stats at least [`TICK`] apart, with the directory unchanged between them; any change
 //! after the second one has a later stamp.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use super::chain::{Chain, Segment};
@@ -25,6 +26,18 @@ pub struct Rest {
     since: Time,
     proven: bool,
     ids_known: bool,
+    watch: Watch,
+}
+
+/// Whether somebody would tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watch {
+    /// Nobody has been asked.
+    None,
+    /// A watch has been asked for.
+    Asked,
+    /// There is one.
+    Set,
 }
 
 /// A file that may grow, and how it was.
@@ -111,12 +124,14 @@ impl Rest {
         }
         let same = before.filter(|before| before.is_like(&files));
         let since = same.as_ref().map_or(now, |before| before.since);
+        let watch = same.as_ref().map_or(Watch::None, |before| before.watch);
         Some(Rest {
             chains: own.into_boxed_slice(),
             files: files.into_boxed_slice(),
             since,
             proven: same.is_some() && now.since(since) >= TICK,
             ids_known,
+            watch,
         })
     }
 
@@ -136,6 +151,26 @@ impl Rest {
                 .files
                 .iter()
                 .all(|still| still.look(files) == Some(still.stamp))
+    }
+
+    /// The file to be watched, once for each rest, if it is the only one that may grow.
+    pub fn take_wish(&mut self) -> Option<PathBuf> {
+        let [only] = &*self.files else { return None };
+        if !self.proven || self.watch != Watch::None {
+            return None;
+        }
+        self.watch = Watch::Asked;
+        Some(only.segment.source().path.clone())
+    }
+
+    /// Notes that it is watched.
+    pub fn set_watched(&mut self) {
+        self.watch = Watch::Set;
+    }
+
+    /// Whether somebody would tell if anything happened to its files.
+    pub fn is_watched(&self) -> bool {
+        self.watch == Watch::Set || self.files.is_empty()
     }
 
     /// Whether another restart would show in the container links: those so far are there.

@@ -102,7 +102,7 @@ pub struct CatalogStats {
     pub open_errors: Failures,
     /// Gauge: directories watched.
     pub watches: Number,
-    /// Watches that could not be set or died; those directories are polled.
+    /// Watches that could not be set or died; those directories and files are polled.
     pub watch_failures: Number,
     /// Names that are not of a known form.
     pub refused_names: Number,

@@ -5,8 +5,9 @@
 //! ```text
 //!   block_bytes                                      the one block that is read into
 //! + run staging                                      one run before it is compressed
-//! + (payload_slots + 1) * (payload_bytes_max + slack + marks)
+//! + (payload_slots + 1) * (payload_bytes_max + slack + marks + commits)
 //!                                                    finished payloads, and the one being filled
+//! + marks                                            while those of the one being filled are moved
 //! + join_bytes_max                                   open records
 //! + payload_uncompressed_bytes_max                   one scratch for splitting and bisecting
 //! + gzip_open_max * inflater                         gzip segments
@@ -21,7 +22,8 @@
 //!
 //! Run staging is 64 KiB and one record at its worst (each byte escaped as six). Slack is what a payload may exceed
 //! its limit by: with a codec its block and one incompressible run, without one the run staging. Marks are
-//! `payload_records_max` times 48 bytes.
+//! `payload_records_max` times 20 bytes, commits 192 bytes for each segment that a payload has lines of, with room for
+//! 1,024.
 //!
 //! Descriptors: the catalog's `held_files_max`; per worker one to look with, two to write a checkpoint and
 //! `gzip_open_max` inflaters; per sink its sockets or files and the dead letters; and a fixed part.
@@ -39,8 +41,12 @@ pub const BASE_DESCRIPTORS: u64 = 96;
 pub const RUN_STAGING_BYTES: u64 = 64 * KIB;
 /// One inflater with its window.
 pub const INFLATER_BYTES: u64 = 48 * KIB;
-/// One record's mark in a payload.
-pub const MARK_BYTES: u64 = 48;
+/// One record's mark in a payload, and where it ends.
+pub const MARK_BYTES: u64 = 20;
+/// What a payload settles in one segment ...
+pub const COMMIT_BYTES: u64 = 192;
+/// ... of so many.
+const COMMITS: u64 = 1_024;
 /// A deflate context, at any level, of any library.
 pub const GZIP_CONTEXT_BYTES: u64 = 512 * KIB;
 /// The labels of one series as remote write keeps them: seven, each with a name and a value of its own.
@@ -160,10 +166,11 @@ fn worker_memory(limits: &Limits, compression: Compression) -> u64 {
         ),
     };
     let marks = u64::from(limits.payload_records_max) * MARK_BYTES;
-    let payload = limits.payload_bytes_max as u64 + slack + marks;
+    let payload = limits.payload_bytes_max as u64 + slack + marks + COMMITS * COMMIT_BYTES;
     limits.block_bytes as u64
         + staging
         + (limits.payload_slots as u64 + 1) * payload
+        + marks
         + limits.join_bytes_max as u64
         + uncompressed
         + limits.gzip_open_max as u64 * INFLATER_BYTES

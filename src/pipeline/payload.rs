@@ -373,10 +373,24 @@ impl Builder {
             self.desk().1.truncate(before);
             return Offer::Full;
         }
+        if self.marks.len() == self.marks.capacity() || self.ends.len() == self.ends.capacity() {
+            self.make_room_for_marks();
+        }
         self.ends
             .push(u32::try_from(self.uncompressed()).unwrap_or(u32::MAX));
         self.marks.push(mark);
         Offer::Taken(encoded)
+    }
+
+    /// Room for twice as many records, but never for more than a payload may have: the bound on memory counts on it.
+    #[cold]
+    fn make_room_for_marks(&mut self) {
+        const FIRST: usize = 64;
+        let records = self.marks.len();
+        let wanted = (2 * records).max(FIRST).min(self.records_max);
+        let more = wanted.saturating_sub(records).max(1);
+        self.marks.reserve_exact(more);
+        self.ends.reserve_exact(more);
     }
 
     /// Adds to what a commit delivers and settles.
@@ -450,6 +464,14 @@ mod tests {
             marks: vec![mark],
             commits: Vec::with_capacity(7),
         }
+    }
+
+    #[test]
+    fn a_record_and_a_segment_take_what_is_counted_for_them() {
+        use crate::config::bounds::{COMMIT_BYTES, MARK_BYTES};
+        let mark = size_of::<Mark>() + size_of::<u32>();
+        assert_eq!(mark as u64, MARK_BYTES);
+        assert_eq!(size_of::<Commit>() as u64, COMMIT_BYTES);
     }
 
     #[test]

@@ -3,10 +3,10 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use longshore::catalog::Catalog;
 use longshore::catalog::chain::{Chain, Loss, Segment};
 use longshore::catalog::feed::{Event, Feed, Shard};
 use longshore::catalog::stats::CatalogStats;
+use longshore::catalog::{Catalog, WatchChange};
 use longshore::clock::{Clock, Time};
 use longshore::config::Logs;
 use longshore::own_pod::OwnPod;
@@ -1060,6 +1060,76 @@ fn whatever_happens_to_a_quiet_log_is_known_within_a_second() {
             "new after {delay} ms"
         );
     }
+}
+
+/// The wish to have the log watched, fulfilled.
+fn awaited(rig: &mut Rig) -> u64 {
+    let wishes = rig.catalog.take_watch_changes();
+    let mut wishes = wishes.into_iter().filter_map(|wish| match wish {
+        WatchChange::Await { file, container } => Some((file, container)),
+        _ => None,
+    });
+    let (file, container) = wishes.next().expect("a log at rest is to be watched");
+    assert_eq!(file, Path::new(LOG));
+    assert_eq!(wishes.next(), None, "once");
+    rig.catalog.set_awaited(container);
+    container
+}
+
+#[test]
+fn a_log_at_rest_that_is_watched_is_hardly_looked_at() {
+    let mut rig = resting();
+    let polled = {
+        let before = rig.files.calls();
+        rig.run_ms(60_000);
+        rig.files.calls() - before
+    };
+    let container = awaited(&mut rig);
+    rig.run_ms(1_000);
+    let before = rig.files.calls();
+    rig.run_ms(60_000);
+    let watched = rig.files.calls() - before;
+    let looks = 60_000 / Logs::default().poll_idle_ms;
+    assert!(
+        watched + looks / 2 < polled,
+        "{watched} calls, {polled} without the watch"
+    );
+    // Roused, it is looked at at once, and is not waited for any longer.
+    rig.files.append(LOG, lines(10..11));
+    rig.catalog.rouse(container, rig.clock.now());
+    rig.step();
+    assert_eq!(rig.content(WEB), lines(0..11));
+    rig.files.append(LOG, lines(11..12));
+    rig.run_ms(1_000);
+    assert_eq!(rig.content(WEB), lines(0..12));
+    // At rest again, it is to be watched again.
+    rig.run_ms(30_000);
+    awaited(&mut rig);
+}
+
+#[test]
+fn what_happens_before_or_without_the_event_is_found_nevertheless() {
+    // Between the look that found it at rest and the watch.
+    let mut rig = resting();
+    rig.files.append(LOG, lines(10..11));
+    awaited(&mut rig);
+    rig.step();
+    assert_eq!(rig.content(WEB), lines(0..11));
+    // No event comes.
+    let mut rig = resting();
+    awaited(&mut rig);
+    rig.run_ms(10_000);
+    rig.files.append(LOG, lines(10..11));
+    rig.run_ms(6_000);
+    assert_eq!(rig.content(WEB), lines(0..11));
+    // Events were lost, and it is known that they were.
+    let mut rig = resting();
+    awaited(&mut rig);
+    rig.run_ms(10_000);
+    rig.files.append(LOG, lines(10..11));
+    rig.catalog.hint_all();
+    rig.step();
+    assert_eq!(rig.content(WEB), lines(0..11));
 }
 
 #[test]

@@ -21,6 +21,19 @@ fn until(what: &str, so: impl Fn() -> bool) {
     }
 }
 
+/// Whether an inotify instance of this process watches the file, see proc_pid_fdinfo(5).
+fn watched(inode: u64) -> bool {
+    let infos = fs::read_dir("/proc/self/fdinfo").unwrap();
+    let texts = infos
+        .flatten()
+        .flat_map(|info| fs::read_to_string(info.path()));
+    let mark = format!(" ino:{inode:x} ");
+    texts.into_iter().any(|text| {
+        let mut lines = text.lines();
+        lines.any(|line| line.starts_with("inotify ") && line.contains(&mark))
+    })
+}
+
 #[test]
 fn real_files_and_a_real_watcher() {
     let node = tempfile::tempdir().unwrap();
@@ -74,19 +87,27 @@ fn real_files_and_a_real_watcher() {
         chain.meta().container_id == id
     });
 
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&log).unwrap());
+    until("the log at rest is watched", || watched(inode));
+    let mut file = fs::OpenOptions::new().append(true).open(&log).unwrap();
+    std::io::Write::write_all(&mut file, lines(20..21).as_bytes()).unwrap();
+    until("what it grew by is seen", || {
+        sum() == (lines(0..10) + &lines(20..21)).len() as u64
+    });
+
     let rotated = directory.join("0.log.20240101-000001");
     fs::rename(&log, &rotated).unwrap();
     fs::write(&log, lines(10..20)).unwrap();
     until("both segments are seen", || {
-        sum() == lines(0..20).len() as u64
+        sum() == (lines(0..20) + &lines(20..21)).len() as u64
     });
     let packed = rotated.with_file_name("0.log.20240101-000001.gz");
-    fs::write(&packed, gzipped(lines(0..10).as_bytes())).unwrap();
+    fs::write(&packed, gzipped((lines(0..10) + &lines(20..21)).as_bytes())).unwrap();
     fs::remove_file(&rotated).unwrap();
     until("the first has ended", || chain.segments()[0].ended());
     fs::remove_dir_all(at("pods/default_web-1_uid-1")).unwrap();
     until("the chain has ended", || chain.ended());
     assert_eq!(chain.segments().len(), 2, "held, though deleted");
-    assert_eq!(sum(), lines(0..20).len() as u64);
+    assert_eq!(sum(), (lines(0..20) + &lines(20..21)).len() as u64);
     running.stop();
 }
