@@ -32,22 +32,72 @@ pub struct Checkpoint {
 }
 
 /// Where it stands in one chain.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "ChainLine", into = "ChainLine")]
 pub struct SavedChain {
-    /// Pod uid.
-    pub pod_uid: String,
-    /// Container name.
-    pub container: String,
-    /// Restart count.
-    pub restart: u32,
-    /// Namespace, for `/status` before the chain is found again.
-    pub namespace: String,
-    /// Pod name, likewise.
-    pub pod: String,
+    /// Whose; namespace and pod are for `/status` before the chain is found again. The container id is not kept.
+    pub meta: Arc<ChainMeta>,
     /// Its accounts; `pending` is what was not settled.
     pub accounts: Accounts,
     /// Its segments, oldest first.
     pub segments: Vec<SavedSegment>,
+}
+
+/// By what is kept.
+impl PartialEq for SavedChain {
+    fn eq(&self, other: &SavedChain) -> bool {
+        let (mine, theirs) = (&self.meta, &other.meta);
+        (&mine.key, &mine.namespace, &mine.pod) == (&theirs.key, &theirs.namespace, &theirs.pod)
+            && self.accounts == other.accounts
+            && self.segments == other.segments
+    }
+}
+
+/// [`SavedChain`] as it stands in the file.
+#[derive(Serialize, Deserialize)]
+struct ChainLine {
+    pod_uid: String,
+    container: String,
+    restart: u32,
+    namespace: String,
+    pod: String,
+    accounts: Accounts,
+    segments: Vec<SavedSegment>,
+}
+
+impl From<SavedChain> for ChainLine {
+    fn from(saved: SavedChain) -> ChainLine {
+        let meta = saved.meta;
+        ChainLine {
+            pod_uid: meta.key.pod_uid.clone(),
+            container: meta.key.container.clone(),
+            restart: meta.key.restart,
+            namespace: meta.namespace.clone(),
+            pod: meta.pod.clone(),
+            accounts: saved.accounts,
+            segments: saved.segments,
+        }
+    }
+}
+
+impl From<ChainLine> for SavedChain {
+    fn from(line: ChainLine) -> SavedChain {
+        let meta = ChainMeta {
+            key: ChainKey {
+                pod_uid: line.pod_uid,
+                container: line.container,
+                restart: line.restart,
+            },
+            namespace: line.namespace,
+            pod: line.pod,
+            container_id: String::new(),
+        };
+        SavedChain {
+            meta: Arc::new(meta),
+            accounts: line.accounts,
+            segments: line.segments,
+        }
+    }
 }
 
 /// Where it stands in one segment.
@@ -91,11 +141,7 @@ impl SavedChain {
         let known = state.segments.iter().chain(&state.missing);
         segments.extend(known.filter_map(SavedSegment::of));
         SavedChain {
-            pod_uid: state.meta.key.pod_uid.clone(),
-            container: state.meta.key.container.clone(),
-            restart: state.meta.key.restart,
-            namespace: state.meta.namespace.clone(),
-            pod: state.meta.pod.clone(),
+            meta: Arc::clone(&state.meta),
             accounts: state.accounts,
             segments,
         }
@@ -103,22 +149,12 @@ impl SavedChain {
 
     /// Its key.
     pub fn key(&self) -> ChainKey {
-        ChainKey {
-            pod_uid: self.pod_uid.clone(),
-            container: self.container.clone(),
-            restart: self.restart,
-        }
+        self.meta.key.clone()
     }
 
     /// The state to go on from. What was seen of segments without identity is seen again when they have one.
     pub fn into_state(self) -> ChainState {
-        let meta = ChainMeta {
-            key: self.key(),
-            namespace: self.namespace,
-            pod: self.pod,
-            container_id: String::new(),
-        };
-        let mut state = ChainState::new(Arc::new(meta));
+        let mut state = ChainState::new(self.meta);
         state.fresh = false;
         state.accounts = self.accounts;
         let kept: u64 = self

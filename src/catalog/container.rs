@@ -1,7 +1,6 @@
 //! One container directory: when it is looked at, and which chains its names belong to.
 //!
-//! A look reads the lengths first and the directory's stamp after them, so that a length found by path is believed
-//! only if no name has changed hands meanwhile.
+//! A look reads lengths first and the directory's stamp then: a length found by path is believed if no name changed hands.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,7 +12,6 @@ use super::chain::Chain;
 use super::docker::{Docker, Target, list_docker, resolve};
 use super::ends::Place;
 use super::env::Env;
-use super::feed::Feed;
 use super::freshness::{Freshness, TICK};
 use super::path::{self, LogName, PodName};
 use super::rest::Rest;
@@ -97,7 +95,7 @@ impl Container {
     /// A directory that cannot be read is tried again after at most this long.
     const RETRY_MAX: Duration = Duration::from_secs(5);
 
-    /// A directory just found by its parent, which was looked at before that at `looked_at`.
+    /// One just found by its parent, which was looked at before that at `looked_at`.
     pub fn new(
         pod_id: u64,
         path: PathBuf,
@@ -247,9 +245,8 @@ impl Container {
         looked
     }
 
-    /// Whether the names need not be checked this time. In a quiet directory a new restart shows in the container links
-    /// as well; without a link of its own every look checks. In a busy one the live file goes on being the live file
-    /// for as long as little is written: no log is rotated for that.
+    /// Whether the names need not be checked this time. In a quiet directory a new restart shows in the links as well;
+    /// without a link every look checks. In a busy one the live file stays that while little is written.
     fn may_wait(&self, env: &Env, now: Time, grown: bool) -> bool {
         let interval = if grown {
             Container::BUSY_CHECK_INTERVAL
@@ -483,7 +480,7 @@ impl Container {
             if ended || tidied {
                 tracked.changed(env);
             }
-            introduce(env, now, tracked, &self.path);
+            tracked.introduce(env, now, &self.path);
             let losers = env.keeper.keep_within(env.files.as_ref(), &mut env.heads);
             for chain in losers {
                 env.changed(&chain);
@@ -496,8 +493,7 @@ impl Container {
         self.chains.retain(|_, tracked| !tracked.chain.forgotten());
     }
 
-    /// Soon while much is written, less often while a look finds little, ever later while nothing happens. `growth`:
-    /// what was found, and how long ago the look before was.
+    /// Soon while much is written, ever later while little or nothing is. `growth`: how much since the look before.
     fn next_look(
         &mut self,
         env: &Env,
@@ -601,25 +597,4 @@ fn pace(bytes: u64, within: Duration) -> Duration {
     let nanoseconds = within.as_nanos() * u128::from(Container::LOOK_BYTES);
     let each = nanoseconds / u128::from(bytes.max(1));
     Duration::from_nanos(u64::try_from(each).unwrap_or(u64::MAX))
-}
-
-/// Completes the metadata, and tells the workers of a chain when it is complete or has waited long enough.
-fn introduce(env: &mut Env, now: Time, tracked: &mut Tracked, directory: &Path) {
-    let meta = tracked.chain.meta();
-    if meta.container_id.is_empty() {
-        let live = directory.join(format!("{}.log", meta.key.restart));
-        let id = path::log_key(&live).and_then(|key| env.links.id(&key).map(str::to_owned));
-        if let Some(id) = id {
-            tracked.chain.set_meta(ChainMeta {
-                container_id: id,
-                ..(*meta).clone()
-            });
-            tracked.changed(env);
-        }
-    }
-    let known = !tracked.chain.meta().container_id.is_empty();
-    if !tracked.published && (known || now >= tracked.publish_by || !env.links.present()) {
-        tracked.published = true;
-        Feed::introduce(&env.feeds, &tracked.chain);
-    }
 }

@@ -15,8 +15,8 @@ use crate::files::{Files, Kind};
 pub struct Links {
     directory: PathBuf,
     fresh: Freshness,
-    known: HashMap<OsString, String>,
-    ids: HashMap<String, String>,
+    /// The name of each link, which ends in the id, by the key of its log.
+    known: HashMap<Box<str>, OsString>,
     present: bool,
 }
 
@@ -39,7 +39,7 @@ impl Links {
 
     /// The id of the container that writes the log at `log_key` (see [`path::log_key`]).
     pub fn id(&self, log_key: &str) -> Option<&str> {
-        self.ids.get(log_key).map(String::as_str)
+        path::link_id(self.known.get(log_key)?)
     }
 
     /// Reads what has changed. Returns the keys of the logs whose links are new.
@@ -58,27 +58,23 @@ impl Links {
             self.present = false;
             return new;
         };
-        let mut known = HashMap::new();
-        self.ids.clear();
+        let before = std::mem::take(&mut self.known).into_iter();
+        let mut before: HashMap<_, _> = before.map(|(key, name)| (name, key)).collect();
+        self.known.reserve(entries.len().min(Links::COUNT_MAX));
         for entry in entries.into_iter().take(Links::COUNT_MAX) {
-            let Some(id) = path::link_id(&entry.name) else {
-                continue;
-            };
-            if entry.kind != Kind::Symlink {
+            if entry.kind != Kind::Symlink || path::link_id(&entry.name).is_none() {
                 continue;
             }
-            let key = self.known.remove(&entry.name).or_else(|| {
+            let key = before.remove(&entry.name).or_else(|| {
                 let target = files.read_link(&self.directory.join(&entry.name)).ok()?;
                 let key = path::log_key(&target)?;
                 new.push(key.clone());
-                Some(key)
+                Some(key.into_boxed_str())
             });
             if let Some(key) = key {
-                self.ids.insert(key.clone(), id.to_owned());
-                known.insert(entry.name, key);
+                self.known.insert(key, entry.name);
             }
         }
-        self.known = known;
         if let Ok(after) = files.stat(&self.directory) {
             self.fresh.listed(&after, now, clock.now());
         }

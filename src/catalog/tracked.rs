@@ -3,6 +3,7 @@
 //! Invariant: what [`Chain`] publishes is never ahead of what was seen, and a segment whose bytes can still be had
 //! under any name or descriptor is not lost.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use super::adopt::{learn, note, rehold, update, update_links};
 use super::chain::{Chain, Loss, Segment, Source};
 use super::docker::Docker;
 use super::env::Env;
+use super::feed::Feed;
 use super::head::Prefix;
-use super::path::LogName;
+use super::path::{self, LogName};
 use super::segment::{Content, FileId, Known, Named, Sighting, assign, group, place};
 use super::sight::Sightings;
 use crate::clock::Time;
 use crate::files::Meta;
+use crate::record::ChainMeta;
 
 /// How long a gzip may be unreadable and unchanged before it is given up.
 const DAMAGED_WAIT: Duration = Duration::from_secs(5);
@@ -76,6 +79,28 @@ impl Tracked {
     pub fn changed(&self, env: &Env) {
         if self.published {
             env.changed(&self.chain);
+        }
+    }
+
+    /// Completes the metadata by the container links, and tells the workers of the chain when it is complete or has
+    /// waited long enough. `directory`: the container's.
+    pub fn introduce(&mut self, env: &mut Env, now: Time, directory: &Path) {
+        let meta = self.chain.meta();
+        if meta.container_id.is_empty() {
+            let live = directory.join(format!("{}.log", meta.key.restart));
+            let id = path::log_key(&live).and_then(|key| env.links.id(&key).map(str::to_owned));
+            if let Some(id) = id {
+                self.chain.set_meta(ChainMeta {
+                    container_id: id,
+                    ..(*meta).clone()
+                });
+                self.changed(env);
+            }
+        }
+        let known = !self.chain.meta().container_id.is_empty();
+        if !self.published && (known || now >= self.publish_by || !env.links.present()) {
+            self.published = true;
+            Feed::introduce(&env.feeds, &self.chain);
         }
     }
 

@@ -45,7 +45,7 @@ impl Worker {
             }
         };
         if let Some(place) = self.chains.get_mut(slot) {
-            *place = Some(state);
+            *place = Some(Box::new(state));
         }
         self.slots.insert(key, slot as u32);
         slot as u32

@@ -72,7 +72,8 @@ pub struct Worker {
     pub(super) feed: Arc<Feed>,
     pub(super) files: Arc<dyn Files>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) chains: Vec<Option<ChainState>>,
+    /// By slot; most are quiet, and the list may grow.
+    pub(super) chains: Vec<Option<Box<ChainState>>>,
     pub(super) slots: HashMap<ChainKey, u32>,
     pub(super) schedule: Schedule,
     pub(super) builder: Builder,
@@ -370,7 +371,7 @@ impl Worker {
     fn save(&mut self, now: Time) {
         self.saved_at = now;
         self.dirty = false;
-        let live = self.chains.iter().flatten();
+        let live = self.chains.iter().flatten().map(Box::as_ref);
         self.store.save(Checkpoint::of(self.folded, live));
     }
 }

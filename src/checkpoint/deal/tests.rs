@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::record::ChainMeta;
 
 fn saved(name: u8, delivered: u64) -> SavedChain {
     let mut accounts = Accounts::default();
@@ -9,12 +12,18 @@ fn saved(name: u8, delivered: u64) -> SavedChain {
         bytes: delivered,
         lines: 0,
     });
-    SavedChain {
-        pod_uid: format!("uid-{name}"),
-        container: "c".to_owned(),
-        restart: 0,
+    let meta = ChainMeta {
+        key: ChainKey {
+            pod_uid: format!("uid-{name}"),
+            container: "c".to_owned(),
+            restart: 0,
+        },
         namespace: "ns".to_owned(),
         pod: "p".to_owned(),
+        container_id: String::new(),
+    };
+    SavedChain {
+        meta: Arc::new(meta),
         accounts,
         segments: Vec::new(),
     }
@@ -34,7 +43,12 @@ fn left(worker: usize, workers: usize, folded: u64, chains: &[(u8, u64)]) -> Lef
 }
 
 fn names(dealt: &[Checkpoint]) -> Vec<Vec<String>> {
-    let names = |chains: &[SavedChain]| chains.iter().map(|chain| chain.pod_uid.clone()).collect();
+    let names = |chains: &[SavedChain]| {
+        chains
+            .iter()
+            .map(|chain| chain.meta.key.pod_uid.clone())
+            .collect()
+    };
     dealt.iter().map(|dealt| names(&dealt.chains)).collect()
 }
 
@@ -85,7 +99,7 @@ proptest! {
         let dealt = deal(files.iter().enumerate().map(make).collect(), workers);
         let chains = dealt.iter().flat_map(|dealt| &dealt.chains);
         let found: Vec<(String, u64)> = chains
-            .map(|chain| (chain.pod_uid.clone(), chain.accounts.delivered.bytes))
+            .map(|chain| (chain.meta.key.pod_uid.clone(), chain.accounts.delivered.bytes))
             .collect();
         prop_assert_eq!(found.len(), furthest.len());
         prop_assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), furthest);

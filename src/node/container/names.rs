@@ -4,7 +4,6 @@
 //! container, and a directory `<namespace>_<pod>_<uid>` for each pod. Invariant: a directory is listed again only when
 //! its time of change says that something was added or removed.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,8 +41,10 @@ pub trait Whose: Send {
 pub struct LogTree {
     links: Listing,
     pods: Listing,
-    by_id: HashMap<String, Arc<Names>>,
-    by_uid: HashMap<String, Arc<Names>>,
+    /// The names of links, by id. Taken apart when asked for: who asks remembers the answer.
+    by_id: Vec<Box<str>>,
+    /// The names of pod directories, by uid.
+    by_uid: Vec<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -59,8 +60,8 @@ const NAMES_MAX: usize = 65_536;
 const SETTLED: Duration = Duration::from_secs(2);
 
 impl Listing {
-    /// The names in it, if they may have changed.
-    fn names(&mut self, now: SystemTime) -> Option<Vec<String>> {
+    /// The names in it by what `key` finds in them, if they may have changed.
+    fn names(&mut self, now: SystemTime, key: fn(&str) -> Option<&str>) -> Option<Vec<Box<str>>> {
         let Ok(changed) = fs::metadata(&self.directory).and_then(|meta| meta.modified()) else {
             self.changed = None;
             return Some(Vec::new());
@@ -71,12 +72,15 @@ impl Listing {
         let settled = now.duration_since(changed).is_ok_and(|age| age > SETTLED);
         self.changed = settled.then_some(changed);
         let entries = fs::read_dir(&self.directory).ok()?;
-        let names = entries.map_while(Result::ok).take(NAMES_MAX);
-        Some(
-            names
-                .filter_map(|entry| entry.file_name().into_string().ok())
-                .collect(),
-        )
+        let entries = entries.map_while(Result::ok).take(NAMES_MAX);
+        let mut names: Vec<Box<str>> = entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| key(name).is_some())
+            .map(String::into_boxed_str)
+            .collect();
+        names.shrink_to_fit();
+        names.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+        Some(names)
     }
 }
 
@@ -91,48 +95,60 @@ impl LogTree {
         LogTree {
             links: listing(links),
             pods: listing(pods),
-            by_id: HashMap::new(),
-            by_uid: HashMap::new(),
+            by_id: Vec::new(),
+            by_uid: Vec::new(),
         }
     }
 }
 
 impl Whose for LogTree {
     fn refresh(&mut self, now: SystemTime) {
-        if let Some(names) = self.links.names(now) {
-            let known = names.iter().filter_map(|name| link_names(name));
-            self.by_id = known
-                .map(|(id, names)| (id.to_owned(), Arc::new(names)))
-                .collect();
+        if let Some(names) = self.links.names(now, link_id) {
+            self.by_id = names;
         }
-        if let Some(names) = self.pods.names(now) {
-            let known = names.iter().filter_map(|name| pod_names(name));
-            self.by_uid = known
-                .map(|(uid, names)| (uid.to_owned(), Arc::new(names)))
-                .collect();
+        if let Some(names) = self.pods.names(now, pod_uid) {
+            self.by_uid = names;
         }
     }
 
     fn container(&self, id: &str, _pod_uid: &str) -> Option<Arc<Names>> {
-        self.by_id.get(id).cloned()
+        let name = find(&self.by_id, link_id, id)?;
+        let (_, [namespace, pod, container]) = link_parts(name)?;
+        Some(Arc::new(names_of(namespace, pod, container)))
     }
 
     fn pod(&self, uid: &str) -> Option<Arc<Names>> {
-        self.by_uid.get(uid).cloned()
+        let (_, [namespace, pod]) = pod_parts(find(&self.by_uid, pod_uid, uid)?)?;
+        Some(Arc::new(names_of(namespace, pod, "")))
     }
 }
 
-/// `<pod>_<namespace>_<container>-<id>.log`
-fn link_names(name: &str) -> Option<(&str, Names)> {
-    let (names, id) = name.strip_suffix(".log")?.rsplit_once('-')?;
-    let [pod, namespace, container] = three(names)?;
-    Some((place::id_of(id)?, names_of(namespace, pod, container)))
+/// The name among those sorted by `key` in which it finds `wanted`.
+fn find<'a>(names: &'a [Box<str>], key: fn(&str) -> Option<&str>, wanted: &str) -> Option<&'a str> {
+    let behind = names.partition_point(|name| key(name) <= Some(wanted));
+    let last = names.get(behind.checked_sub(1)?)?;
+    (key(last) == Some(wanted)).then_some(last)
 }
 
-/// `<namespace>_<pod>_<uid>`
-fn pod_names(name: &str) -> Option<(&str, Names)> {
+fn link_id(name: &str) -> Option<&str> {
+    Some(link_parts(name)?.0)
+}
+
+fn pod_uid(name: &str) -> Option<&str> {
+    Some(pod_parts(name)?.0)
+}
+
+/// Id, and namespace, pod and container, of `<pod>_<namespace>_<container>-<id>.log`.
+fn link_parts(name: &str) -> Option<(&str, [&str; 3])> {
+    let (names, id) = name.strip_suffix(".log")?.rsplit_once('-')?;
+    let [pod, namespace, container] = three(names)?;
+    Some((place::id_of(id)?, [namespace, pod, container]))
+}
+
+/// Uid, and namespace and pod, of `<namespace>_<pod>_<uid>`.
+fn pod_parts(name: &str) -> Option<(&str, [&str; 2])> {
     let [namespace, pod, uid] = three(name)?;
-    Some((uid, names_of(namespace, pod, "")))
+    Some((uid, [namespace, pod]))
 }
 
 fn three(text: &str) -> Option<[&str; 3]> {
@@ -194,8 +210,10 @@ mod tests {
         /// No name stops it, and what it makes of one is of the known form.
         #[test]
         fn any_name_is_taken(name in "([a-z0-9.-]{0,9}_|.|[0-9a-f]{64}|-|\\\\.log){0,9}") {
-            for names in [link_names(&name), pod_names(&name)].into_iter().flatten() {
-                prop_assert!(is_word(&names.1.pod) && is_word(&names.1.namespace));
+            let link = link_parts(&name).into_iter().flat_map(|(_, parts)| parts);
+            let pod = pod_parts(&name).into_iter().flat_map(|(_, parts)| parts);
+            for part in link.chain(pod) {
+                prop_assert!(is_word(part));
             }
         }
 
@@ -207,7 +225,9 @@ mod tests {
         ) {
             let link = format!("{pod}_{namespace}_{container}-{id}.log");
             let expected = names_of(&namespace, &pod, &container);
-            prop_assert_eq!(link_names(&link), Some((id.as_str(), expected)));
+            let (found, [namespace, pod, container]) = link_parts(&link).unwrap();
+            prop_assert_eq!(found, id);
+            prop_assert_eq!(names_of(namespace, pod, container), expected);
         }
     }
 }
