@@ -34,6 +34,22 @@ fn watched(inode: u64) -> bool {
     })
 }
 
+/// The next chain that is introduced.
+fn introduced(feed: &Feed) -> Arc<Chain> {
+    let found = std::cell::RefCell::new(None);
+    until("the chain is introduced", || {
+        let mut events = Vec::new();
+        feed.drain(&mut events);
+        for event in events {
+            if let Event::Added(chain) = event {
+                *found.borrow_mut() = Some(chain);
+            }
+        }
+        found.borrow().is_some()
+    });
+    found.take().unwrap()
+}
+
 #[test]
 fn real_files_and_a_real_watcher() {
     let node = tempfile::tempdir().unwrap();
@@ -64,18 +80,7 @@ fn real_files_and_a_real_watcher() {
     fs::write(&log, lines(0..10)).unwrap();
     let id = "0f".repeat(32);
     symlink(&log, at(&format!("links/web-1_default_main-{id}.log"))).unwrap();
-    let found = std::cell::RefCell::new(None);
-    until("the chain is introduced", || {
-        let mut events = Vec::new();
-        feed.drain(&mut events);
-        for event in events {
-            if let Event::Added(chain) = event {
-                *found.borrow_mut() = Some(chain);
-            }
-        }
-        found.borrow().is_some()
-    });
-    let chain = found.take().unwrap();
+    let chain = introduced(&feed);
     let sum = || -> u64 {
         let segments = chain.segments();
         segments.iter().map(|segment| segment.len_bytes()).sum()

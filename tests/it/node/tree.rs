@@ -17,7 +17,17 @@ impl Tree {
         for (path, text) in files() {
             tree.write(&path, text.as_bytes());
         }
-        std::fs::create_dir_all(tree.0.path().join("root/data")).unwrap();
+        let root = tree.0.path().join("root");
+        std::fs::create_dir_all(root.join("data")).unwrap();
+        // What is mounted here is known by the device that the kernel says of it.
+        let device = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(root).unwrap());
+        let device = format!(
+            "{}:{}",
+            rustix::fs::major(device),
+            rustix::fs::minor(device)
+        );
+        let mounts = MOUNTS.replace("DEVICE", &device);
+        tree.write("proc/1/mountinfo", mounts.as_bytes());
         tree
     }
 
@@ -31,6 +41,14 @@ impl Tree {
         self.0.path()
     }
 }
+
+/// What is mounted, on devices that are filled in.
+const MOUNTS: &str = "\
+22 1 DEVICE / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+23 22 DEVICE / /data ro - xfs /dev/sdb rw
+24 22 8:3 / /gone rw - nfs nfs:/gone rw
+25 22 0:5 / /proc rw - proc proc rw
+";
 
 /// The numbers of the CPUs of [`Tree::whole`]: 128, of which every fifth is offline.
 pub fn cpus() -> Vec<u32> {
@@ -75,13 +93,7 @@ pub fn files() -> Vec<(String, String)> {
         );
     }
     network(&mut add);
-    add(
-        "proc/1/mountinfo",
-        "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
-         23 22 8:2 / /data ro - xfs /dev/sdb rw\n\
-         24 22 8:3 / /gone rw - nfs nfs:/gone rw\n\
-         25 22 0:5 / /proc rw - proc proc rw\n",
-    );
+    add("proc/1/mountinfo", MOUNTS);
     files
 }
 
