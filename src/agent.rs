@@ -5,6 +5,7 @@
 //! keep for themselves.
 
 mod build;
+pub mod connect;
 mod descriptors;
 mod measures;
 mod samples;

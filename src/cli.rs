@@ -37,6 +37,9 @@ pub enum Command {
         /// The configuration; without it the embedded default
         #[arg(long)]
         config: Option<PathBuf>,
+        /// Also try each sink once: name, connection, TLS, credentials, an empty payload
+        #[arg(long)]
+        connect: bool,
     },
 }
 
@@ -49,8 +52,9 @@ pub fn perform(command: Command) -> u8 {
             let (mut stdin, mut out) = (io::stdin().lock(), io::stdout().lock());
             read::read(&args, &mut stdin, &mut out, &mut io::stderr())
         }
-        Command::Check { config } => {
-            check::check(config.as_deref(), &mut io::stdout(), &mut io::stderr())
+        Command::Check { config, connect } => {
+            let (mut out, mut err) = (io::stdout(), io::stderr());
+            check::check(config.as_deref(), connect, &mut out, &mut err)
         }
     }
 }

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::StartError;
 use super::workers::Bell;
 use crate::admin::{SinkStats, Stat};
 use crate::catalog::feed::Feed;
 use crate::checkpoint::FileStore;
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::config::{Compression, Config, FileSink, HttpSink, RowFormat, Sink, SinkKind};
 use crate::encode::Encode;
 use crate::encode::rows::Rows;
@@ -19,7 +21,7 @@ use crate::pipeline::board::Board;
 use crate::pipeline::worker::Parts;
 use crate::samples;
 use crate::samples::inbox::Inbox;
-use crate::samples::payload::{Codec, Packer};
+use crate::samples::payload::{Codec, Packer, Plain};
 use crate::samples::remote_write::RemoteWrite;
 use crate::samples::remote_write::transport::Versions;
 use crate::samples::rows::Rows as SampleRows;
@@ -172,6 +174,46 @@ impl<'a> SinkParts<'a> {
         let transport = first.share(bell.waker());
         self.stdout = Some(first);
         Ok(Box::new(transport))
+    }
+
+    /// The way of the sink's logs, and a payload without records.
+    pub(super) fn empty_of_logs(
+        &mut self,
+        bell: &Bell,
+    ) -> Result<(Box<dyn Transport>, Bytes), StartError> {
+        let transport = self.transport(bell)?;
+        let body = self.packed(Codec::Http(self.sink.compression), self.without_records())?;
+        Ok((transport, body))
+    }
+
+    /// The way of the sink's samples, and a payload without samples.
+    pub(super) fn empty_of_samples(
+        &mut self,
+        bell: &Bell,
+    ) -> Result<(Box<dyn Transport>, Bytes), StartError> {
+        let transport = self.samples_transport(bell)?;
+        let body = match &self.sink.kind {
+            SinkKind::RemoteWrite(_) => self.packed(Codec::Snappy, Vec::new())?,
+            _ => self.packed(Codec::Http(self.sink.compression), self.without_records())?,
+        };
+        Ok((transport, body))
+    }
+
+    fn without_records(&self) -> Vec<u8> {
+        let (mut encoder, mut bytes) = (self.encoder(), Vec::new());
+        encoder.begin(&mut bytes);
+        encoder.finish(&mut bytes);
+        bytes
+    }
+
+    fn packed(&self, codec: Codec, bytes: Vec<u8>) -> Result<Bytes, StartError> {
+        let plain = Plain {
+            bytes,
+            ..Plain::default()
+        };
+        let packed = Packer::new(codec).pack(plain, 0, Time::ZERO);
+        let packed = packed.map_err(|error| StartError::Sink(error.to_string()))?;
+        Ok(packed.body)
     }
 
     /// The parts of the thread that takes the sink's samples.

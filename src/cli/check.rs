@@ -5,6 +5,7 @@ mod room;
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::agent::connect::connect;
 use crate::config::Config;
 use crate::config::bounds::{Bound, Bounds, bounds};
 use crate::config::mistake::Report;
@@ -18,13 +19,17 @@ pub const GOOD: u8 = 0;
 pub const UNWRITABLE: u8 = 1;
 /// Exit code of a config that cannot be used.
 pub const BAD: u8 = 2;
+/// Exit code of a config that is right, of which a sink cannot be used.
+pub const UNREACHED: u8 = 3;
 
 /// Checks `file`, or the embedded default. To `out`: the effective configuration as YAML, then as comments the bounds
 /// and what gzip is written by, so that the whole is a config again. To `err`: every mistake, or warnings. Gives the
 /// exit code.
-pub fn check(file: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+///
+/// With `tries`, each sink is also tried once, and what was found is told to `out` as comments.
+pub fn check(file: Option<&Path>, tries: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let loaded = load(file, &process_environment, &host_name());
-    match report(loaded, out, err) {
+    match report(loaded, tries, out, err) {
         Ok(code) => code,
         // A reader that has seen enough is no failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => GOOD,
@@ -38,6 +43,7 @@ pub fn check(file: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> u
 
 fn report(
     loaded: Result<Config, LoadError>,
+    tries: bool,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<u8> {
@@ -66,7 +72,35 @@ fn report(
     for warning in warnings(&bounds) {
         writeln!(err, "warning: {warning}")?;
     }
-    Ok(GOOD)
+    match tries {
+        true => connected(&config, out, err),
+        false => Ok(GOOD),
+    }
+}
+
+/// Tries each sink.
+fn connected(config: &Config, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
+    let tried = match connect(config) {
+        Ok(tried) => tried,
+        Err(error) => {
+            writeln!(err, "{error}")?;
+            return Ok(UNREACHED);
+        }
+    };
+    writeln!(out, "# Each sink, tried once:")?;
+    for one in &tried {
+        let found = if one.good { "good" } else { "BAD" };
+        writeln!(
+            out,
+            "#   sinks.{} ({}): {found}: {}",
+            one.sink, one.signal, one.text
+        )?;
+    }
+    out.flush()?;
+    match tried.iter().all(|one| one.good) {
+        true => Ok(GOOD),
+        false => Ok(UNREACHED),
+    }
 }
 
 /// What of the bounds this process has no room for, in whole sentences.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use longshore::catalog::chain::Loss;
-use longshore::cli::check::{BAD, GOOD, check};
+use longshore::cli::check::{BAD, GOOD, UNREACHED, check};
 use longshore::config::keys::{common, places};
 use longshore::config::mistake::Report;
 use longshore::config::parse::{DEFAULT_YAML, parse};
@@ -13,6 +13,8 @@ use longshore::config::render::render;
 use longshore::config::sinks::SinkType;
 use longshore::config::yaml::{Node, Value, read};
 use longshore::pipeline::ledger::{Drop, Exclusion};
+
+use super::store::{Asked, Store, StoreServer, Told};
 
 fn page(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -320,7 +322,7 @@ fn checked(bytes: &[u8]) -> (u8, String, String) {
 
 fn run_check(file: Option<&Path>) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = check(file, &mut out, &mut err);
+    let code = check(file, false, &mut out, &mut err);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (code, text(out), text(err))
 }
@@ -385,4 +387,69 @@ fn check_refuses_files_that_are_no_text() {
         let words = format!("cannot read the config {}: ", path.display());
         assert!(err.starts_with(&words), "{err}");
     }
+}
+
+/// Lets in who has the word, with anything or nothing.
+struct Door;
+
+impl Store for Door {
+    fn answer(&mut self, asked: &Asked, _violations: &mut Vec<String>) -> Told {
+        match asked.header("authorization") {
+            "Bearer right" => Told::of(204, ""),
+            _ => Told::of(401, "who are you?"),
+        }
+    }
+}
+
+/// `check --connect` tries every sink by its own transport, and says of each in a line what is wrong.
+#[test]
+fn check_tries_each_sink() {
+    let server = StoreServer::start(Door, None);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.yaml");
+    std::fs::write(&file, "").unwrap();
+    let text = format!(
+        "state_dir: {}
+sinks:
+  right: {{type: http, url: '{url}', bearer_token: right, compression: none}}
+  wrong: {{type: http, url: '{url}', bearer_token: guessed, compression: none}}
+  nobody: {{type: http, url: 'http://127.0.0.1:1/', signals: [logs, metrics]}}
+  nowhere: {{type: http, url: 'http://name.invalid/'}}
+  files: {{type: file, directory: '{file}/under'}}
+  void: {{type: blackhole}}
+",
+        directory.path().display(),
+        file = file.display(),
+        url = server.url("/rows")
+    );
+    std::fs::write(&file, text).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = check(Some(&file), true, &mut out, &mut err);
+    assert_eq!(code, UNREACHED);
+    let out = String::from_utf8(out).unwrap();
+    let found: Vec<&str> = out
+        .lines()
+        .filter(|line| line.starts_with("#   sinks."))
+        .collect();
+    let said = |sink: &str, words: &str| {
+        let starts = format!("#   sinks.{sink} ");
+        let lines = found.iter().filter(|line| line.starts_with(&starts));
+        let tells = |line: &&&str| {
+            line.split_once("): ")
+                .is_some_and(|(_, it)| it.starts_with(words))
+        };
+        lines.filter(tells).count()
+    };
+    assert_eq!(said("right", "good: took an empty payload"), 1, "{out}");
+    assert_eq!(said("wrong", "BAD: POST http://127.0.0.1:"), 1, "{out}");
+    assert!(out.contains("401 Unauthorized"), "{out}");
+    assert_eq!(
+        said("nobody", "BAD: POST http://127.0.0.1:1/: "),
+        2,
+        "{out}"
+    );
+    assert_eq!(said("nowhere", "BAD: "), 1, "{out}");
+    assert_eq!(said("files", "BAD: "), 1, "{out}");
+    assert_eq!(said("void", "good: "), 1, "{out}");
+    assert!(!out.contains("guessed"), "a secret is shown");
 }

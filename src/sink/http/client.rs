@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::connect::capture_connection;
@@ -202,6 +202,10 @@ impl Exchange {
         let (mut headers, version) = self.credentials().headers(self.clock.now())?;
         headers.extend(outgoing.headers);
         let pool = self.pool()?;
+        if method == Method::POST && outgoing.body.is_empty() {
+            // Left out for an empty body otherwise, and missed by some servers (RFC 9110, section 8.6).
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let mut request = Request::new(Full::new(outgoing.body));
         *request.method_mut() = method;
         *request.uri_mut() = self.target(outgoing.target);
