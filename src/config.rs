@@ -197,10 +197,14 @@ impl Columns {
     /// The columns that rows of metrics share with those of logs.
     pub const SHARED: [&'static str; 3] = ["TimeGenerated", "Computer", "ClusterName"];
 
-    /// Renames a column, or drops it.
+    /// Renames a column, or drops it. Equal meaning is an equal value.
     pub fn set(&mut self, column: &'static str, name: Option<String>) {
         self.0.retain(|(known, _)| *known != column);
-        self.0.push((column, name));
+        if name.as_deref() != Some(column) {
+            self.0.push((column, name));
+        }
+        let place = |column: &str| Self::NAMES.iter().position(|name| *name == column);
+        self.0.sort_by_key(|(column, _)| place(column));
     }
 
     /// Under what name a column is written; `None`: not at all.

@@ -221,7 +221,7 @@ impl Page {
             self.raw("format", format_of(sink.rows.format));
         }
         if has("columns") {
-            self.rows(&sink.rows);
+            self.rows(&sink.rows, sink.kind.renames_columns());
         }
         if has("compression") {
             self.compression(sink.compression);
@@ -269,8 +269,9 @@ impl Page {
         }
     }
 
-    fn rows(&mut self, rows: &Rows) {
-        let changed = |column: &&'static str| rows.columns.name(column) != Some(*column);
+    /// `all`: a name that is not written would be another one.
+    fn rows(&mut self, rows: &Rows, all: bool) {
+        let changed = |column: &&'static str| all || rows.columns.name(column) != Some(*column);
         let columns: Vec<_> = Columns::NAMES.into_iter().filter(changed).collect();
         if columns.is_empty() {
             self.raw("columns", "{}");

@@ -154,6 +154,11 @@ impl SinkKind {
         }
     }
 
+    /// Whether its rows have other names for columns than those of ContainerLogV2 if nobody says.
+    pub(super) fn renames_columns(&self) -> bool {
+        matches!(self, SinkKind::Http(sink) if sink.preset.is_some())
+    }
+
     /// Writes out its own keys.
     pub(super) fn render(&self, page: &mut Page) {
         match self {
@@ -184,7 +189,7 @@ impl Sink {
             limits: Limits::default(),
         };
         match sink.kind.of() {
-            SinkType::Http => {}
+            SinkType::Http => http::preset(&mut sink),
             SinkType::File => file::preset(&mut sink),
             SinkType::Stdout => {
                 sink.compression = Compression::None;

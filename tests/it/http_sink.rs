@@ -186,6 +186,7 @@ impl Client {
 
 fn sink(url: &str) -> HttpSink {
     HttpSink {
+        preset: None,
         metrics_url: None,
         url: url.to_string(),
         headers: Vec::new(),

@@ -83,7 +83,6 @@ fn columns(section: &Section<'_>, columns: &mut Columns, report: &mut Report) {
         field.allowed = "a new name, or null, false or \"\" to drop the column".to_owned();
         match field.scalar() {
             Some(scalar) if drops(scalar) => columns.set(column, None),
-            Some(scalar) if scalar.text == column => {}
             Some(scalar) if is_name(&scalar.text) && !is_true(scalar) => {
                 columns.set(column, Some(scalar.text.clone()));
             }
@@ -117,6 +116,8 @@ fn fields(section: &Section<'_>, rows: &mut Rows, report: &mut Report) {
     let Some(map) = mapping(section, "fields", report) else {
         return;
     };
+    // In place of those that a preset has.
+    rows.fields.clear();
     if map.entries.len() > FIELDS_MAX {
         let text = format!("found {}; allowed are {FIELDS_MAX}", map.entries.len());
         report.add(map.place, &map.path, text);

@@ -1,11 +1,14 @@
 //! Type `http`, and what every other has that speaks HTTP: where to, as whom, trusting whom. Most of it may be secret: no
 //! value is shown in a mistake.
 
+pub mod preset;
+
 use std::path::PathBuf;
 
 use hyper::Uri;
 use hyper::header::HeaderName;
 
+use self::preset::Preset;
 use crate::config::Secret;
 use crate::config::keys::{HOUR, Key, Known, MINUTE, Number, PATH_OR_NULL, URL, URL_OR_NULL, key};
 use crate::config::mistake::Report;
@@ -13,10 +16,13 @@ use crate::config::render::{Page, quoted};
 use crate::config::secret::{SECRET, secret};
 use crate::config::walk::{Field, Section, is_name};
 use crate::config::yaml::join;
+use crate::config::{Sink, SinkKind};
 
 /// HTTP POST.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpSink {
+    /// A receiver whose ways are known.
+    pub preset: Option<Preset>,
     /// `http://` or `https://`.
     pub url: String,
     /// Where rows of metrics go, if elsewhere.
@@ -66,6 +72,7 @@ impl HttpSink {
     /// POST to `url`, all else by default.
     pub fn new(url: String) -> HttpSink {
         HttpSink {
+            preset: None,
             url,
             metrics_url: None,
             headers: Vec::new(),
@@ -78,8 +85,11 @@ impl HttpSink {
     }
 }
 
-/// Without numbers, and for a sink alone: where rows of metrics go.
-const METRICS_URL: Key = key("metrics_url", URL_OR_NULL);
+/// Without numbers, and for a sink alone: whose receiver it is, and where rows of metrics go.
+static OF_A_SINK: [Key; 2] = [
+    key("preset", "datadog, victorialogs or null"),
+    key("metrics_url", URL_OR_NULL),
+];
 
 /// Without numbers.
 static KEYS: [Key; 5] = [
@@ -127,7 +137,7 @@ static TLS: [Key; 3] = [
 
 /// The keys of the type alone.
 pub fn keys() -> Known {
-    request_keys().and(Known::of(&[METRICS_URL]))
+    request_keys().and(Known::of(&OF_A_SINK))
 }
 
 /// The keys of whatever makes requests.
@@ -160,19 +170,34 @@ const HEADERS_OF_THE_CLIENT: [&str; 8] = [
 
 /// Fills in `sink`.
 pub(super) fn check(section: &Section<'_>, sink: &mut HttpSink, report: &mut Report) {
+    if !section.field("preset").is_some_and(|field| field.is_null()) {
+        let presets = Preset::ALL.map(|preset| (preset.name(), preset));
+        sink.preset = section.choice("preset", &presets, report);
+    }
     if let Some(field) = section.field("metrics_url")
         && !field.is_null()
         && let Some(url) = url_in(&field, report)
     {
         sink.metrics_url = Some(url);
     }
-    check_request(section, sink, report);
+    match sink.preset.and_then(Preset::url) {
+        Some(url) if section.entry("url").is_none() => url.clone_into(&mut sink.url),
+        _ => url(section, sink, report),
+    }
+    check_all_but_url(section, sink, report);
+    if let Some(preset) = sink.preset {
+        preset.complete(section, sink, report);
+    }
 }
 
 /// Fills in what every request has.
 pub fn check_request(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
-    section.numbers(&NUMBERS, http, report);
     url(section, http, report);
+    check_all_but_url(section, http, report);
+}
+
+fn check_all_but_url(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
+    section.numbers(&NUMBERS, http, report);
     headers(section, http, report);
     auth(section, http, report);
     tls(section, http, report);
@@ -331,8 +356,21 @@ fn tls(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     }
 }
 
+/// What the preset knows of its receiver.
+pub(super) fn preset(sink: &mut Sink) {
+    if let SinkKind::Http(http) = &sink.kind
+        && let Some(preset) = http.preset
+    {
+        preset.apply(sink);
+    }
+}
+
 /// Writes it out.
 pub(super) fn render(sink: &HttpSink, page: &mut Page) {
+    match sink.preset {
+        Some(preset) => page.raw("preset", preset.name()),
+        None => page.raw("preset", "null"),
+    }
     page.scalar_or_null("metrics_url", sink.metrics_url.as_deref());
     render_request(sink, page);
 }

@@ -10,6 +10,7 @@ const WIRE: Wire = Wire {
 
 fn config(headers: Vec<(&str, Secret)>, auth: Auth) -> HttpSink {
     HttpSink {
+        preset: None,
         metrics_url: None,
         url: "http://sink/".to_string(),
         headers: headers
