@@ -24,6 +24,7 @@ pub use self::secret::Secret;
 pub use self::sinks::SinkKind;
 pub use self::sinks::file::FileSink;
 pub use self::sinks::http::{Auth, HttpSink, Tls};
+pub use self::sinks::kafka::{Address, KafkaSink, Sasl, ScramHash, Topic};
 pub use self::sinks::remote_write::{RemoteWriteSink, RemoteWriteVersion};
 
 /// Everything the agent is told.

@@ -6,6 +6,7 @@
 //! that its format wants before the content.
 
 pub mod compress;
+pub mod frames;
 pub mod json;
 pub mod rows;
 

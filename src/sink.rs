@@ -9,6 +9,7 @@ pub mod dead_letter;
 pub mod file;
 pub mod gate;
 pub mod http;
+pub mod kafka;
 mod outbox;
 pub mod stdout;
 

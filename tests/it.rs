@@ -37,6 +37,14 @@ mod layers;
 #[path = "it/support/proxy.rs"]
 mod proxy;
 
+/// A strict broker of Kafka's protocol that does as a test tells it.
+#[path = "it/support/kafka_broker.rs"]
+mod kafka_broker;
+
+/// Every attempt at a broker gets exactly one verdict, and the right one; identities and trust are followed.
+#[path = "it/kafka.rs"]
+mod kafka;
+
 /// The file sink on real directories: what a cut at any byte leaves, rolling, retiring, a full disk, two instances.
 #[path = "it/file_sink.rs"]
 mod file_sink;

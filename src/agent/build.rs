@@ -15,6 +15,7 @@ use crate::checkpoint::FileStore;
 use crate::clock::{Clock, Time};
 use crate::config::{Compression, Config, FileSink, HttpSink, RowFormat, Sink, SinkKind};
 use crate::encode::Encode;
+use crate::encode::frames::Frames;
 use crate::encode::rows::Rows;
 use crate::files::Files;
 use crate::pipeline::board::Board;
@@ -32,6 +33,7 @@ use crate::sink::clickhouse::Insert;
 use crate::sink::dead_letter::DeadLetterFile;
 use crate::sink::file::{FileTransport, Framing};
 use crate::sink::http::{Http, Surroundings, Wire};
+use crate::sink::kafka::{Batches, Kafka};
 use crate::sink::stdout::{StdoutTransport, Under, facts, refusal};
 
 /// Where a sink keeps its checkpoints and dead letters.
@@ -103,7 +105,10 @@ impl<'a> SinkParts<'a> {
         Ok(Parts {
             encoders: [self.encoder(), self.encoder()],
             transport: self.transport(bell)?,
-            sink: self.sink.clone(),
+            sink: Sink {
+                compression: self.sink.payload_compression(),
+                ..self.sink.clone()
+            },
             feed: Arc::clone(feed),
             files: Arc::clone(files),
             clock: Arc::clone(self.clock),
@@ -116,8 +121,15 @@ impl<'a> SinkParts<'a> {
     }
 
     fn encoder(&self) -> Box<dyn Encode> {
+        let (rows, node) = (&self.sink.rows, &self.config.node);
         let cluster_name = self.config.cluster_name.as_deref();
-        Box::new(Rows::new(&self.sink.rows, &self.config.node, cluster_name))
+        match &self.sink.kind {
+            SinkKind::Kafka(kafka) => {
+                let topic = kafka.topic.clone();
+                Box::new(Frames::new(rows, node, cluster_name, topic))
+            }
+            _ => Box::new(Rows::new(rows, node, cluster_name)),
+        }
     }
 
     fn transport(&mut self, bell: &Bell) -> Result<Box<dyn Transport>, StartError> {
@@ -141,6 +153,14 @@ impl<'a> SinkParts<'a> {
             SinkKind::ClickHouse(config) => {
                 let insert = Insert::new(config, &config.table);
                 Box::new(self.http(&config.http, bell)?.speaking(insert))
+            }
+            SinkKind::Kafka(kafka) => {
+                let wire = Batches {
+                    format: self.sink.rows.format,
+                    compression: self.sink.compression,
+                };
+                let (clock, waker) = (Arc::clone(self.clock), bell.waker());
+                Box::new(Kafka::start(kafka, wire, clock, self.network, waker))
             }
         })
     }
@@ -285,6 +305,7 @@ impl<'a> SinkParts<'a> {
                 let started = Http::start(name, http, self.wire(), 1, self.network, waker);
                 Box::new(started.map_err(|error| fail(&error))?.speaking(insert))
             }
+            SinkKind::Kafka(_) => return Err(fail(&"takes no metrics")),
             SinkKind::RemoteWrite(config) => {
                 let started = Versions::start(
                     &Surroundings::of_process(),

@@ -59,6 +59,10 @@ pub const SERIES_BYTES: u64 = 512;
 const ESCAPE_FACTOR: u64 = 6;
 /// What a codec holds back before it writes: a block of zstd.
 const CODEC_BLOCK_BYTES: u64 = 128 * KIB;
+/// Brokers that a worker of a `kafka` sink is taken to be connected to.
+const BROKERS: u64 = 8;
+/// Where one record of a payload lies, while it is sorted to its partition.
+const PLACE_BYTES: u64 = 64;
 
 /// At most this much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,10 +126,12 @@ fn sink_bound(sink: &Sink, series: u64) -> Bound {
         SinkKind::Http(_) | SinkKind::ClickHouse(_) => {
             2 * workers * limits.requests_in_flight as u64
         }
+        SinkKind::Kafka(_) => workers * (BROKERS + 1),
     };
     let logs = match sink.signals.logs {
         true => Bound {
-            memory_bytes: workers.saturating_mul(worker_memory(limits, sink.compression)),
+            memory_bytes: workers.saturating_mul(worker_memory(limits, sink.payload_compression()))
+                + workers.saturating_mul(messages_memory(sink)),
             descriptors: workers * worker_descriptors + own + 1,
         },
         false => Bound::default(),
@@ -148,6 +154,23 @@ fn samples_memory(sink: &Sink, series: u64) -> u64 {
     };
     let payload = sink.limits.payload_uncompressed_bytes_max as u64;
     (sink.limits.samples_bytes_max as u64 + 2 * payload).saturating_add(labels)
+}
+
+/// What a worker's payload becomes on its way to brokers: where its records lie, the messages of a batch before
+/// compression, and the request of each broker.
+fn messages_memory(sink: &Sink) -> u64 {
+    let SinkKind::Kafka(kafka) = &sink.kind else {
+        return 0;
+    };
+    let limits = &sink.limits;
+    let places = u64::from(limits.payload_records_max) * PLACE_BYTES;
+    let request = 2 * kafka.message_bytes_max as u64;
+    let context = match sink.compression {
+        Compression::None => 0,
+        Compression::Gzip(_) => GZIP_CONTEXT_BYTES,
+        Compression::Zstd(level) => zstd_context_bytes(level),
+    };
+    places + BROKERS * (request + context)
 }
 
 fn worker_memory(limits: &Limits, compression: Compression) -> u64 {

@@ -7,7 +7,7 @@ mod limits;
 
 use super::metrics::Metrics;
 use super::scrape::Scrape;
-use super::sinks::{SinkType, http};
+use super::sinks::{SinkType, http, kafka};
 use super::{Config, Logs, Sink};
 
 pub use self::limits::LIMITS;
@@ -383,6 +383,7 @@ pub fn places() -> Vec<(&'static str, Known)> {
     let own = SinkType::ALL.into_iter();
     places.extend(own.filter_map(SinkType::own_keys));
     places.extend(http::inner_keys());
+    places.extend(kafka::inner_keys());
     places
 }
 

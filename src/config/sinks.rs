@@ -6,6 +6,7 @@
 pub mod clickhouse;
 pub mod file;
 pub mod http;
+pub mod kafka;
 pub mod remote_write;
 
 use self::clickhouse::ClickHouseSink;
@@ -14,7 +15,8 @@ use super::mistake::Report;
 use super::render::Page;
 use super::walk::Section;
 use super::{
-    Compression, Config, FileSink, HttpSink, Limits, ReadFrom, RemoteWriteSink, Rows, Signals, Sink,
+    Compression, Config, FileSink, HttpSink, KafkaSink, Limits, ReadFrom, RemoteWriteSink, Rows,
+    Signals, Sink,
 };
 
 /// Level of a codec that is not told one: the fastest, for the node comes first.
@@ -35,6 +37,8 @@ pub enum SinkType {
     RemoteWrite,
     /// [`SinkKind::ClickHouse`]
     ClickHouse,
+    /// [`SinkKind::Kafka`]
+    Kafka,
 }
 
 /// What a sink is.
@@ -52,17 +56,20 @@ pub enum SinkKind {
     RemoteWrite(Box<RemoteWriteSink>),
     /// Rows into a table of ClickHouse.
     ClickHouse(Box<ClickHouseSink>),
+    /// Messages to brokers of Kafka's protocol; takes logs only.
+    Kafka(Box<KafkaSink>),
 }
 
 impl SinkType {
     /// In the order of the reference.
-    pub const ALL: [SinkType; 6] = [
+    pub const ALL: [SinkType; 7] = [
         SinkType::Http,
         SinkType::File,
         SinkType::Stdout,
         SinkType::Blackhole,
         SinkType::RemoteWrite,
         SinkType::ClickHouse,
+        SinkType::Kafka,
     ];
 
     /// The word for it.
@@ -74,6 +81,7 @@ impl SinkType {
             SinkType::Blackhole => "blackhole",
             SinkType::RemoteWrite => "remote_write",
             SinkType::ClickHouse => "clickhouse",
+            SinkType::Kafka => "kafka",
         }
     }
 
@@ -87,6 +95,7 @@ impl SinkType {
                 Some(("sinks.NAME of type remote_write", remote_write::keys()))
             }
             SinkType::ClickHouse => Some(("sinks.NAME of type clickhouse", clickhouse::keys())),
+            SinkType::Kafka => Some(("sinks.NAME of type kafka", kafka::keys())),
         }
     }
 
@@ -98,6 +107,7 @@ impl SinkType {
             SinkType::Stdout | SinkType::Blackhole => common(),
             SinkType::RemoteWrite => remote_write::all_keys(),
             SinkType::ClickHouse => clickhouse::all_keys(),
+            SinkType::Kafka => kafka::all_keys(),
         }
     }
 
@@ -105,7 +115,7 @@ impl SinkType {
     pub const fn takes(self) -> Signals {
         Signals {
             logs: !matches!(self, SinkType::RemoteWrite),
-            metrics: true,
+            metrics: !matches!(self, SinkType::Kafka),
         }
     }
 }
@@ -128,6 +138,7 @@ impl SinkKind {
             SinkType::ClickHouse => {
                 SinkKind::ClickHouse(Box::new(ClickHouseSink::new(String::new())))
             }
+            SinkType::Kafka => SinkKind::Kafka(Box::default()),
         }
     }
 
@@ -140,6 +151,7 @@ impl SinkKind {
             SinkKind::Http(_) => SinkType::Http,
             SinkKind::RemoteWrite(_) => SinkType::RemoteWrite,
             SinkKind::ClickHouse(_) => SinkType::ClickHouse,
+            SinkKind::Kafka(_) => SinkType::Kafka,
         }
     }
 
@@ -151,6 +163,7 @@ impl SinkKind {
             SinkKind::Http(sink) => http::check(section, sink, report),
             SinkKind::RemoteWrite(sink) => remote_write::check(section, sink, report),
             SinkKind::ClickHouse(sink) => clickhouse::check(section, sink, report),
+            SinkKind::Kafka(sink) => kafka::check(section, sink, report),
         }
     }
 
@@ -167,6 +180,7 @@ impl SinkKind {
             SinkKind::Http(sink) => http::render(sink, page),
             SinkKind::RemoteWrite(sink) => remote_write::render(sink, page),
             SinkKind::ClickHouse(sink) => clickhouse::render(sink, page),
+            SinkKind::Kafka(sink) => kafka::render(sink, page),
         }
     }
 }
@@ -199,7 +213,16 @@ impl Sink {
             SinkType::Blackhole => sink.compression = Compression::None,
             SinkType::RemoteWrite => remote_write::preset(&mut sink),
             SinkType::ClickHouse => clickhouse::preset(&mut sink),
+            SinkType::Kafka => kafka::preset(&mut sink),
         }
         sink
+    }
+
+    /// How the pipeline compresses payloads. Batches of messages are made of them before they are compressed.
+    pub fn payload_compression(&self) -> Compression {
+        match &self.kind {
+            SinkKind::Kafka(_) => Compression::None,
+            _ => self.compression,
+        }
     }
 }

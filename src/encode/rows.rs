@@ -170,7 +170,7 @@ impl Encode for Rows {
 }
 
 /// Appends a uid as 32 hexadecimal digits.
-fn write_hex(uid: u128, out: &mut Vec<u8>) {
+pub fn write_hex(uid: u128, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 32];
     for (pair, byte) in text

@@ -25,6 +25,7 @@ fn page(name: &str) -> String {
 fn least(sink_type: &str) -> String {
     let needed = match sink_type {
         "file" | "stdout" | "blackhole" => "",
+        "kafka" => "    bootstrap_servers: [kafka.example:9092]\n    topic: logs\n",
         _ => "    url: https://logs.example/rows\n",
     };
     format!("sinks:\n  name:\n    type: {sink_type}\n{needed}")
@@ -105,6 +106,13 @@ fn is_needed(path: &str) -> bool {
         "sinks.name.url" => "sinks: {name: {type: http}}".to_owned(),
         "sinks.name.basic.user" | "sinks.name.basic.password" => {
             format!("{}    basic: {{}}\n", least("http"))
+        }
+        "sinks.name.bootstrap_servers" | "sinks.name.topic" => {
+            "sinks: {name: {type: kafka}}".to_owned()
+        }
+        "sinks.name.sasl.mechanism" => format!("{}    sasl: {{}}\n", least("kafka")),
+        "sinks.name.event_hubs.connection_string" => {
+            format!("{}    event_hubs: {{}}\n", least("kafka"))
         }
         _ => return false,
     };

@@ -53,13 +53,13 @@ const ROOMS: &[Row] = &[
     ),
     (
         &["encode"],
-        &["record", "config"],
-        "records to bytes: knows neither where from nor where to",
+        &["record", "config", "tail"],
+        "records to bytes: knows neither where from nor where to; of the reader, how its times are read",
     ),
     (
         &["sink"],
-        &["clock", "waker", "config"],
-        "one attempt, one verdict: knows bytes only, neither records nor cursors",
+        &["clock", "waker", "config", "encode"],
+        "one attempt, one verdict: neither records nor cursors; of encoding, frames and codecs for those that make messages",
     ),
     (
         &["samples"],

@@ -333,10 +333,27 @@ fn tls(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     let Some(inner) = section.section("tls", Known::of(&TLS), report) else {
         return;
     };
-    let tls = &mut http.tls;
-    tls.ca_file = inner.path_or_null("ca_file", report);
-    tls.certificate_file = inner.path_or_null("certificate_file", report);
-    tls.key_file = inner.path_or_null("key_file", report);
+    http.tls = tls_files_of(&inner, report);
+    let given = |key: &str| inner.field(key).is_some_and(|field| !field.is_null());
+    let any = ["ca_file", "certificate_file", "key_file"]
+        .into_iter()
+        .any(given);
+    let is_plain = |url: &str| url.to_ascii_lowercase().starts_with("http://");
+    if any && (is_plain(&http.url) || http.metrics_url.as_deref().is_some_and(is_plain)) {
+        let text = "has no effect with an http:// URL; use https:// or leave it out";
+        report.add(inner.place, &inner.path, text);
+    }
+}
+
+/// The files of the mapping under `tls`.
+pub fn tls_files(section: &Section<'_>, report: &mut Report) -> Tls {
+    match section.section("tls", Known::of(&TLS), report) {
+        Some(inner) => tls_files_of(&inner, report),
+        None => Tls::default(),
+    }
+}
+
+fn tls_files_of(inner: &Section<'_>, report: &mut Report) -> Tls {
     let given = |key: &str| inner.field(key).is_some_and(|field| !field.is_null());
     for (one, other) in [
         ("certificate_file", "key_file"),
@@ -346,13 +363,10 @@ fn tls(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
             inner.missing(other, report);
         }
     }
-    let any = ["ca_file", "certificate_file", "key_file"]
-        .into_iter()
-        .any(given);
-    let is_plain = |url: &str| url.to_ascii_lowercase().starts_with("http://");
-    if any && (is_plain(&http.url) || http.metrics_url.as_deref().is_some_and(is_plain)) {
-        let text = "has no effect with an http:// URL; use https:// or leave it out";
-        report.add(inner.place, &inner.path, text);
+    Tls {
+        ca_file: inner.path_or_null("ca_file", report),
+        certificate_file: inner.path_or_null("certificate_file", report),
+        key_file: inner.path_or_null("key_file", report),
     }
 }
 
@@ -397,8 +411,13 @@ pub(in crate::config) fn render_request(http: &HttpSink, page: &mut Page) {
             page.close();
         }
     }
+    render_tls(&http.tls, page);
+    page.numbers(&NUMBERS, http);
+}
+
+/// Writes out the mapping `tls`.
+pub(super) fn render_tls(tls: &Tls, page: &mut Page) {
     page.open("tls");
-    let tls = &http.tls;
     for (key, file) in [
         ("ca_file", &tls.ca_file),
         ("certificate_file", &tls.certificate_file),
@@ -408,5 +427,4 @@ pub(in crate::config) fn render_request(http: &HttpSink, page: &mut Page) {
         page.scalar_or_null(key, file.as_deref());
     }
     page.close();
-    page.numbers(&NUMBERS, http);
 }
