@@ -30,6 +30,14 @@ const BLOCK_BYTES: usize = 256 * 1024;
 const STAGED_BYTES: usize = 64 * 1024;
 const PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 
+/// What is measured with its compression.
+const COMPRESSED: [Stage; 4] = [
+    Stage::Rows(RowFormat::Ndjson),
+    Stage::RowsWithUid,
+    Stage::Otlp(false),
+    Stage::Otlp(true),
+];
+
 /// One thing that is measured.
 #[derive(Clone, Copy, PartialEq)]
 enum Step {
@@ -40,8 +48,8 @@ enum Step {
     Stage(Stage),
     /// Reference: compressing the finished rows.
     Compress(Compression),
-    /// Rows, compressed as they are made.
-    RowsCompressed(Compression),
+    /// Rows or OTLP, compressed as they are made.
+    Compressed(Stage, Compression),
 }
 
 impl Step {
@@ -50,7 +58,8 @@ impl Step {
         let mut all = vec![Step::Copy, Step::Search];
         all.extend(Stage::ALL.map(Step::Stage));
         for kind in codecs::all() {
-            all.extend([Step::Compress(kind), Step::RowsCompressed(kind)]);
+            all.push(Step::Compress(kind));
+            all.extend(COMPRESSED.map(|stage| Step::Compressed(stage, kind)));
         }
         all
     }
@@ -61,7 +70,7 @@ impl Step {
             Step::Search => "search".to_owned(),
             Step::Stage(stage) => stage.name().to_owned(),
             Step::Compress(kind) => format!("{} alone", codecs::name(kind)),
-            Step::RowsCompressed(kind) => format!("rows + {}", codecs::name(kind)),
+            Step::Compressed(stage, kind) => format!("{} + {}", stage.name(), codecs::name(kind)),
         }
     }
 }
@@ -123,7 +132,9 @@ impl<'a> Bench<'a> {
     fn new(corpus: &'a Corpus) -> Bench<'a> {
         let mut stages = Stages::new(corpus);
         let mut rows = Vec::new();
-        stages.rows(RowFormat::Ndjson, |run| rows.extend_from_slice(run));
+        stages.encode(Stage::Rows(RowFormat::Ndjson), |run| {
+            rows.extend_from_slice(run);
+        });
         Bench {
             corpus,
             stages,
@@ -147,23 +158,23 @@ impl<'a> Bench<'a> {
                 black_box(ends.fold(0, usize::max));
             }
             Step::Stage(stage) => self.stages.run(stage),
-            Step::Compress(kind) | Step::RowsCompressed(kind) => {
+            Step::Compress(kind) | Step::Compressed(_, kind) => {
                 let found = self.payloads.iter_mut().find(|known| known.kind == kind);
                 let payloads = found.ok_or("a codec without a compressor")?;
                 payloads.out_bytes = 0;
                 payloads.begin()?;
-                if let Step::Compress(_) = step {
-                    for staged in self.rows.chunks(STAGED_BYTES) {
-                        payloads.write(staged)?;
-                    }
-                } else {
+                if let Step::Compressed(stage, _) = step {
                     let mut written = Ok(());
-                    self.stages.rows(RowFormat::Ndjson, |run| {
+                    self.stages.encode(stage, |run| {
                         if written.is_ok() {
                             written = payloads.write(run);
                         }
                     });
                     written?;
+                } else {
+                    for staged in self.rows.chunks(STAGED_BYTES) {
+                        payloads.write(staged)?;
+                    }
                 }
                 payloads.finish()?;
             }
@@ -171,11 +182,13 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// What compression leaves of the rows.
-    fn ratio(&self, kind: Compression) -> f64 {
-        let found = self.payloads.iter().find(|known| known.kind == kind);
-        let out_bytes = found.map_or(0, |payloads| payloads.out_bytes);
-        out_bytes as f64 / self.rows.len() as f64
+    /// What the last step left, as a share of the rows, if it compressed.
+    fn left(&self, step: Step) -> Option<f64> {
+        let (Step::Compressed(_, kind) | Step::Compress(kind)) = step else {
+            return None;
+        };
+        let payloads = self.payloads.iter().find(|known| known.kind == kind)?;
+        Some(payloads.out_bytes as f64 / self.rows.len() as f64)
     }
 }
 
@@ -183,12 +196,14 @@ fn report(corpus: &Corpus) -> Outcome<()> {
     let mut bench = Bench::new(corpus);
     let steps = Step::all();
     let mut best = vec![f64::MAX; steps.len()];
+    let mut left = vec![None; steps.len()];
     // Round by round, so that what else the machine does meets the references as well.
     for _ in 0..ROUNDS {
-        for (step, best) in steps.iter().zip(&mut best) {
+        for ((step, best), left) in steps.iter().zip(&mut best).zip(&mut left) {
             let start = Instant::now();
             bench.run(*step)?;
             *best = best.min(start.elapsed().as_secs_f64());
+            *left = bench.left(*step);
         }
     }
     let seconds_of = |wanted: Step| {
@@ -204,12 +219,12 @@ fn report(corpus: &Corpus) -> Outcome<()> {
     );
     println!("| step | MB/s | ns a record | % of copy | % of search | % of codec | of the rows |");
     println!("|---|---|---|---|---|---|---|");
-    for (step, seconds) in steps.iter().zip(&best) {
+    for ((step, seconds), left) in steps.iter().zip(&best).zip(&left) {
         let percent_of = |reference: Step| seconds_of(reference) * 100.0 / seconds;
         let (codec, left) = match step {
-            Step::RowsCompressed(kind) => (
+            Step::Compressed(_, kind) => (
                 format!("{:.1}", percent_of(Step::Compress(*kind))),
-                format!("{:.1} %", bench.ratio(*kind) * 100.0),
+                format!("{:.1} %", left.unwrap_or(f64::NAN) * 100.0),
             ),
             _ => ("-".to_owned(), "-".to_owned()),
         };

@@ -25,6 +25,7 @@ pub use self::sinks::SinkKind;
 pub use self::sinks::file::FileSink;
 pub use self::sinks::http::{Auth, HttpSink, Tls};
 pub use self::sinks::kafka::{Address, KafkaSink, Sasl, ScramHash, Topic};
+pub use self::sinks::otlp::{OtelNaming, OtlpProtocol, OtlpSink};
 pub use self::sinks::remote_write::{RemoteWriteSink, RemoteWriteVersion};
 
 /// Everything the agent is told.

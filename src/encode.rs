@@ -8,6 +8,8 @@
 pub mod compress;
 pub mod frames;
 pub mod json;
+pub mod otlp;
+pub mod protobuf;
 pub mod rows;
 
 use std::ops::Range;

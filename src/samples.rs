@@ -18,6 +18,7 @@
 pub mod board;
 pub mod inbox;
 pub mod ledger;
+pub mod otlp;
 pub mod payload;
 pub mod remote_write;
 pub mod ring;

@@ -10,6 +10,7 @@ pub mod file;
 pub mod gate;
 pub mod http;
 pub mod kafka;
+pub mod otlp;
 mod outbox;
 pub mod stdout;
 
@@ -72,6 +73,13 @@ pub enum Item {
 pub enum Verdict {
     /// The sink has it, durably.
     Accepted,
+    /// The sink has all but some, and does not say which: these are given up, for they must not be sent again.
+    AcceptedExcept {
+        /// How many records.
+        rejected: u64,
+        /// Why.
+        reason: Reason,
+    },
     /// The sink answered for each record, in payload order.
     Items(Vec<Item>),
     /// Not now; not before `after` if the sink said so.

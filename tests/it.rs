@@ -80,6 +80,9 @@ mod read;
 #[path = "it/remote_write.rs"]
 mod remote_write;
 
+/// OTLP over gRPC against a real server: what is asked, and what each answer comes to.
+#[path = "it/otlp.rs"]
+mod otlp;
 /// Every sink through faults and three kills: nothing is lost, and repeats are known by their uid.
 #[path = "it/sinks.rs"]
 mod sinks;

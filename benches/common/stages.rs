@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use longshore::clock::Time;
 use longshore::config::{RowFormat, Rows as RowsConfig};
+use longshore::encode::otlp::{Attributes, Otlp};
 use longshore::encode::rows::Rows;
 use longshore::encode::{Encode, Run, json};
 use longshore::record::{ChainKey, ChainMeta, Flags, Level, Record, Stream, TimeText};
@@ -34,17 +35,24 @@ pub enum Stage {
     Escape,
     /// Records become rows.
     Rows(RowFormat),
+    /// Records become rows with their uid.
+    RowsWithUid,
+    /// Records become OTLP, with their uid or without.
+    Otlp(bool),
 }
 
 impl Stage {
     /// All of them, in the order of the line.
-    pub const ALL: [Stage; 6] = [
+    pub const ALL: [Stage; 9] = [
         Stage::Parse,
         Stage::Join,
         Stage::Level,
         Stage::Escape,
         Stage::Rows(RowFormat::Ndjson),
         Stage::Rows(RowFormat::JsonArray),
+        Stage::RowsWithUid,
+        Stage::Otlp(false),
+        Stage::Otlp(true),
     ];
 
     /// Its name in reports.
@@ -56,6 +64,9 @@ impl Stage {
             Stage::Escape => "escape",
             Stage::Rows(RowFormat::Ndjson) => "rows",
             Stage::Rows(RowFormat::JsonArray) => "rows, array",
+            Stage::RowsWithUid => "rows, uid",
+            Stage::Otlp(false) => "otlp, no uid",
+            Stage::Otlp(true) => "otlp",
         }
     }
 }
@@ -80,6 +91,8 @@ pub struct Stages<'a> {
     out: Vec<u8>,
     ndjson: Rows,
     array: Rows,
+    with_uid: Rows,
+    otlp: [Otlp; 2],
     chain: ChainMeta,
 }
 
@@ -91,12 +104,15 @@ fn parse<'a>(corpus: &Corpus, line: &'a [u8], scratch: &'a mut Vec<u8>) -> Optio
     }
 }
 
-fn encoder(format: RowFormat) -> Rows {
+const NODE: &str = "aks-nodepool1-12345678-vmss000003";
+
+fn encoder(format: RowFormat, record_uid: bool) -> Rows {
     let config = RowsConfig {
         format,
+        record_uid,
         ..RowsConfig::default()
     };
-    Rows::new(&config, "aks-nodepool1-12345678-vmss000003", None)
+    Rows::new(&config, NODE, None)
 }
 
 impl<'a> Stages<'a> {
@@ -109,8 +125,10 @@ impl<'a> Stages<'a> {
             pool: JoinPool::new(RECORD_BYTES_MAX, RECORD_BYTES_MAX),
             scratch: Vec::new(),
             out: Vec::new(),
-            ndjson: encoder(RowFormat::Ndjson),
-            array: encoder(RowFormat::JsonArray),
+            ndjson: encoder(RowFormat::Ndjson, false),
+            array: encoder(RowFormat::JsonArray, false),
+            with_uid: encoder(RowFormat::Ndjson, true),
+            otlp: [false, true].map(|uid| Otlp::new(NODE, None, Attributes::default(), uid)),
             chain: ChainMeta {
                 key: ChainKey {
                     pod_uid: "0f3b1a52-6d1c-4e0e-9d53-6f6f2f0c9a11".to_owned(),
@@ -162,17 +180,22 @@ impl<'a> Stages<'a> {
                     black_box(&self.out);
                 }
             }
-            Stage::Rows(format) => self.rows(format, |run| {
+            Stage::Rows(_) | Stage::RowsWithUid | Stage::Otlp(_) => self.encode(stage, |run| {
                 black_box(run);
             }),
         }
     }
 
-    /// Encodes all records, handing each run on as the pipeline does.
-    pub fn rows(&mut self, format: RowFormat, mut hand_on: impl FnMut(&[u8])) {
-        let rows = match format {
-            RowFormat::Ndjson => &mut self.ndjson,
-            RowFormat::JsonArray => &mut self.array,
+    /// Encodes all records, handing each run on as the pipeline does; nothing for a stage that encodes none.
+    pub fn encode(&mut self, stage: Stage, mut hand_on: impl FnMut(&[u8])) {
+        let [plain, with_uid] = &mut self.otlp;
+        let rows: &mut dyn Encode = match stage {
+            Stage::Rows(RowFormat::Ndjson) => &mut self.ndjson,
+            Stage::Rows(RowFormat::JsonArray) => &mut self.array,
+            Stage::RowsWithUid => &mut self.with_uid,
+            Stage::Otlp(false) => plain,
+            Stage::Otlp(true) => with_uid,
+            Stage::Parse | Stage::Join | Stage::Level | Stage::Escape => return,
         };
         let described = rows.describe(&self.chain);
         let run = Run {

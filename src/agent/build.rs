@@ -13,28 +13,31 @@ use crate::admin::{SinkStats, Stat};
 use crate::catalog::feed::Feed;
 use crate::checkpoint::FileStore;
 use crate::clock::{Clock, Time};
-use crate::config::{Compression, Config, FileSink, HttpSink, RowFormat, Sink, SinkKind};
+use crate::config::{Compression, Config, FileSink, HttpSink, OtlpSink, RowFormat, Sink, SinkKind};
 use crate::encode::Encode;
 use crate::encode::frames::Frames;
+use crate::encode::otlp::{Attributes, Otlp};
 use crate::encode::rows::Rows;
 use crate::files::Files;
 use crate::pipeline::board::Board;
 use crate::pipeline::worker::Parts;
 use crate::samples;
 use crate::samples::inbox::Inbox;
+use crate::samples::otlp::Otlp as SampleOtlp;
 use crate::samples::payload::{Codec, Packer, Plain};
 use crate::samples::remote_write::RemoteWrite;
 use crate::samples::remote_write::transport::Versions;
 use crate::samples::rows::Rows as SampleRows;
 use crate::samples::shape::Shape;
-use crate::sink::Transport;
 use crate::sink::blackhole::Blackhole;
 use crate::sink::clickhouse::Insert;
 use crate::sink::dead_letter::DeadLetterFile;
 use crate::sink::file::{FileTransport, Framing};
 use crate::sink::http::{Http, Surroundings, Wire};
 use crate::sink::kafka::{Batches, Kafka};
+use crate::sink::otlp::Signal;
 use crate::sink::stdout::{StdoutTransport, Under, facts, refusal};
+use crate::sink::{self, Transport};
 
 /// Where a sink keeps its checkpoints and dead letters.
 pub(super) fn sink_directory(state_dir: &Path, sink: &str) -> PathBuf {
@@ -128,6 +131,11 @@ impl<'a> SinkParts<'a> {
                 let topic = kafka.topic.clone();
                 Box::new(Frames::new(rows, node, cluster_name, topic))
             }
+            SinkKind::Otlp(otlp) => {
+                let resource = Attributes::new(otlp.resource.clone());
+                let uid = otlp.record_uid;
+                Box::new(Otlp::new(node, cluster_name, resource, uid))
+            }
             _ => Box::new(Rows::new(rows, node, cluster_name)),
         }
     }
@@ -162,6 +170,10 @@ impl<'a> SinkParts<'a> {
                 let (clock, waker) = (Arc::clone(self.clock), bell.waker());
                 Box::new(Kafka::start(kafka, wire, clock, self.network, waker))
             }
+            SinkKind::Otlp(config) => {
+                let in_flight = self.sink.limits.requests_in_flight;
+                Box::new(self.otlp(config, Signal::Logs, in_flight, bell)?)
+            }
         })
     }
 
@@ -178,6 +190,20 @@ impl<'a> SinkParts<'a> {
             content_type: self.encoder().content_type(),
             content_encoding: self.sink.compression.content_encoding(),
         }
+    }
+
+    fn otlp(
+        &self,
+        config: &OtlpSink,
+        signal: Signal,
+        in_flight: usize,
+        bell: &Bell,
+    ) -> Result<Http, StartError> {
+        let config = (config, self.sink.compression);
+        let name = &self.sink.name;
+        let started =
+            sink::otlp::start(name, config, signal, in_flight, self.network, bell.waker());
+        started.map_err(|error| StartError::Sink(error.to_string()))
     }
 
     fn stdout(&mut self, bell: &Bell) -> Result<Box<dyn Transport>, StartError> {
@@ -254,6 +280,12 @@ impl<'a> SinkParts<'a> {
                 let shape = RemoteWrite::new(config.version, labels.collect(), limits);
                 (Box::new(shape), Codec::Snappy)
             }
+            SinkKind::Otlp(config) => {
+                let resource = Attributes::new(config.resource.clone());
+                let (naming, node) = (config.otel_naming, &self.config.node);
+                let shape = SampleOtlp::new(naming, node, cluster_name, &resource, limits);
+                (Box::new(shape), Codec::Http(sink.compression))
+            }
             _ => {
                 let rows = SampleRows::new(&sink.rows, limits, &self.config.node, cluster_name);
                 (Box::new(rows), Codec::Http(sink.compression))
@@ -306,6 +338,7 @@ impl<'a> SinkParts<'a> {
                 Box::new(started.map_err(|error| fail(&error))?.speaking(insert))
             }
             SinkKind::Kafka(_) => return Err(fail(&"takes no metrics")),
+            SinkKind::Otlp(config) => Box::new(self.otlp(config, Signal::Metrics, 1, bell)?),
             SinkKind::RemoteWrite(config) => {
                 let started = Versions::start(
                     &Surroundings::of_process(),

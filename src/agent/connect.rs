@@ -128,7 +128,9 @@ fn submit(
 fn told(verdict: Option<Verdict>) -> (bool, String) {
     let refuses = "it is there and lets us in, and refuses an empty payload, as it may";
     match verdict {
-        Some(Verdict::Accepted | Verdict::Items(_)) => (true, "took an empty payload".to_owned()),
+        Some(Verdict::Accepted | Verdict::AcceptedExcept { .. } | Verdict::Items(_)) => {
+            (true, "took an empty payload".to_owned())
+        }
         Some(Verdict::Bisect(reason) | Verdict::Split(reason)) => {
             (true, format!("{refuses}: {}", reason.text))
         }

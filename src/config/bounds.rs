@@ -123,7 +123,7 @@ fn sink_bound(sink: &Sink, series: u64) -> Bound {
         // Has no workers; its one connection is the samples'.
         SinkKind::RemoteWrite(_) => 0,
         // A connection may be opened while an idle one is being closed.
-        SinkKind::Http(_) | SinkKind::ClickHouse(_) => {
+        SinkKind::Http(_) | SinkKind::ClickHouse(_) | SinkKind::Otlp(_) => {
             2 * workers * limits.requests_in_flight as u64
         }
         SinkKind::Kafka(_) => workers * (BROKERS + 1),
@@ -146,10 +146,11 @@ fn sink_bound(sink: &Sink, series: u64) -> Bound {
     logs.plus(metrics)
 }
 
-/// The ring, a payload while it is encoded and compressed, and the labels of the series that are known.
+/// The ring, a payload while it is encoded and compressed, and the labels of the series that are known, or the points of
+/// a payload before they are encoded.
 fn samples_memory(sink: &Sink, series: u64) -> u64 {
     let labels = match &sink.kind {
-        SinkKind::RemoteWrite(_) => series.saturating_mul(SERIES_LABELS_BYTES),
+        SinkKind::RemoteWrite(_) | SinkKind::Otlp(_) => series.saturating_mul(SERIES_LABELS_BYTES),
         _ => 0,
     };
     let payload = sink.limits.payload_uncompressed_bytes_max as u64;

@@ -7,6 +7,7 @@ pub mod clickhouse;
 pub mod file;
 pub mod http;
 pub mod kafka;
+pub mod otlp;
 pub mod remote_write;
 
 use self::clickhouse::ClickHouseSink;
@@ -15,8 +16,8 @@ use super::mistake::Report;
 use super::render::Page;
 use super::walk::Section;
 use super::{
-    Compression, Config, FileSink, HttpSink, KafkaSink, Limits, ReadFrom, RemoteWriteSink, Rows,
-    Signals, Sink,
+    Compression, Config, FileSink, HttpSink, KafkaSink, Limits, OtlpSink, ReadFrom,
+    RemoteWriteSink, Rows, Signals, Sink,
 };
 
 /// Level of a codec that is not told one: the fastest, for the node comes first.
@@ -39,6 +40,8 @@ pub enum SinkType {
     ClickHouse,
     /// [`SinkKind::Kafka`]
     Kafka,
+    /// [`SinkKind::Otlp`]
+    Otlp,
 }
 
 /// What a sink is.
@@ -58,11 +61,13 @@ pub enum SinkKind {
     ClickHouse(Box<ClickHouseSink>),
     /// Messages to brokers of Kafka's protocol; takes logs only.
     Kafka(Box<KafkaSink>),
+    /// OpenTelemetry's protocol.
+    Otlp(Box<OtlpSink>),
 }
 
 impl SinkType {
     /// In the order of the reference.
-    pub const ALL: [SinkType; 7] = [
+    pub const ALL: [SinkType; 8] = [
         SinkType::Http,
         SinkType::File,
         SinkType::Stdout,
@@ -70,6 +75,7 @@ impl SinkType {
         SinkType::RemoteWrite,
         SinkType::ClickHouse,
         SinkType::Kafka,
+        SinkType::Otlp,
     ];
 
     /// The word for it.
@@ -82,6 +88,7 @@ impl SinkType {
             SinkType::RemoteWrite => "remote_write",
             SinkType::ClickHouse => "clickhouse",
             SinkType::Kafka => "kafka",
+            SinkType::Otlp => "otlp",
         }
     }
 
@@ -96,6 +103,7 @@ impl SinkType {
             }
             SinkType::ClickHouse => Some(("sinks.NAME of type clickhouse", clickhouse::keys())),
             SinkType::Kafka => Some(("sinks.NAME of type kafka", kafka::keys())),
+            SinkType::Otlp => Some(("sinks.NAME of type otlp", otlp::keys())),
         }
     }
 
@@ -108,6 +116,7 @@ impl SinkType {
             SinkType::RemoteWrite => remote_write::all_keys(),
             SinkType::ClickHouse => clickhouse::all_keys(),
             SinkType::Kafka => kafka::all_keys(),
+            SinkType::Otlp => otlp::all_keys(),
         }
     }
 
@@ -139,6 +148,7 @@ impl SinkKind {
                 SinkKind::ClickHouse(Box::new(ClickHouseSink::new(String::new())))
             }
             SinkType::Kafka => SinkKind::Kafka(Box::default()),
+            SinkType::Otlp => SinkKind::Otlp(Box::new(OtlpSink::new(String::new()))),
         }
     }
 
@@ -152,6 +162,7 @@ impl SinkKind {
             SinkKind::RemoteWrite(_) => SinkType::RemoteWrite,
             SinkKind::ClickHouse(_) => SinkType::ClickHouse,
             SinkKind::Kafka(_) => SinkType::Kafka,
+            SinkKind::Otlp(_) => SinkType::Otlp,
         }
     }
 
@@ -164,6 +175,7 @@ impl SinkKind {
             SinkKind::RemoteWrite(sink) => remote_write::check(section, sink, report),
             SinkKind::ClickHouse(sink) => clickhouse::check(section, sink, report),
             SinkKind::Kafka(sink) => kafka::check(section, sink, report),
+            SinkKind::Otlp(sink) => otlp::check(section, sink, report),
         }
     }
 
@@ -181,6 +193,7 @@ impl SinkKind {
             SinkKind::RemoteWrite(sink) => remote_write::render(sink, page),
             SinkKind::ClickHouse(sink) => clickhouse::render(sink, page),
             SinkKind::Kafka(sink) => kafka::render(sink, page),
+            SinkKind::Otlp(sink) => otlp::render(sink, page),
         }
     }
 }
@@ -214,6 +227,7 @@ impl Sink {
             SinkType::RemoteWrite => remote_write::preset(&mut sink),
             SinkType::ClickHouse => clickhouse::preset(&mut sink),
             SinkType::Kafka => kafka::preset(&mut sink),
+            SinkType::Otlp => otlp::preset(&mut sink),
         }
         sink
     }

@@ -6,6 +6,7 @@
 
 mod cutter;
 mod flight;
+mod refused;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,12 +15,11 @@ use self::cutter::Cutter;
 use self::flight::{Flight, Piece, ranges};
 use super::board::{Counters, Health};
 use super::concurrency::{Concurrency, is_overload};
-use super::ledger::Drop;
 use super::payload::{Payload, Spare};
 use crate::clock::Time;
 use crate::config::{Compression, Limits};
 use crate::encode::Encode;
-use crate::sink::dead_letter::{DeadLetters, Kept};
+use crate::sink::dead_letter::DeadLetters;
 use crate::sink::gate::{BackOff, Gate};
 use crate::sink::{Attempt, Item, Reason, Transport, Verdict};
 
@@ -310,9 +310,10 @@ impl Delivery {
             Counters::count(&mut self.sent.failures, code);
         }
         match &verdict {
-            Verdict::Accepted => self
-                .concurrency
-                .accepted(now, piece.began, piece.took_last_place),
+            Verdict::Accepted | Verdict::AcceptedExcept { .. } => {
+                self.concurrency
+                    .accepted(now, piece.began, piece.took_last_place)
+            }
             Verdict::Retry { reason, .. } if is_overload(reason.code) => {
                 self.concurrency.overloaded(now, piece.began);
             }
@@ -320,6 +321,9 @@ impl Delivery {
         }
         match verdict {
             Verdict::Accepted => self.accepted(now, at, &piece),
+            Verdict::AcceptedExcept { rejected, reason } => {
+                self.accepted_except(now, at, &piece, rejected, &reason);
+            }
             Verdict::Items(items) => self.items(now, at, piece, items),
             Verdict::Retry { after, reason } => self.retry(now, at, piece, after, reason),
             Verdict::Split(reason) | Verdict::Bisect(reason) => {
@@ -519,41 +523,13 @@ impl Delivery {
         self.failed(now, at, piece);
         self.gate.pause(now, Reason::new("all_rejected", text));
     }
-
-    fn give_up(&mut self, at: usize) {
-        let Some(flight) = self.flights.get_mut(at) else {
-            return;
-        };
-        for (number, reason) in std::mem::take(&mut flight.rejected) {
-            let record = self
-                .cutter
-                .cut(&flight.payload, std::slice::from_ref(&(number..number + 1)));
-            let kept = self.dead_letters.keep(&reason, record.unwrap_or_default());
-            let why = match kept {
-                Ok(Kept::Kept) => Drop::Rejected,
-                Ok(Kept::Full) => Drop::DeadLetterFull,
-                Err(error) => {
-                    tracing::warn!(%error, "a rejected record could not be kept as a dead letter");
-                    Drop::DeadLetterFull
-                }
-            };
-            let Some(mark) = flight.payload.marks.get(number as usize).copied() else {
-                continue;
-            };
-            if let Some(commit) = flight.payload.commits.get_mut(mark.commit as usize) {
-                let amount = mark.amount();
-                commit.delivered.bytes = commit.delivered.bytes.saturating_sub(amount.bytes);
-                commit.delivered.lines = commit.delivered.lines.saturating_sub(amount.lines);
-                commit.dropped[why as usize] += amount;
-            }
-        }
-    }
 }
 
 /// A verdict's name, and the code of its reason if it is a failure.
 fn describe(verdict: &Verdict) -> (&'static str, Option<&'static str>) {
     match verdict {
         Verdict::Accepted => ("accepted", None),
+        Verdict::AcceptedExcept { reason, .. } => ("accepted_except", Some(reason.code)),
         Verdict::Items(items) => {
             let all = items.iter().all(|item| *item == Item::Accepted);
             ("items", (!all).then_some("items"))

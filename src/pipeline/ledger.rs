@@ -52,7 +52,7 @@ impl Exclusion {
 pub enum Drop {
     /// The part of a line beyond `record_bytes_max`.
     TooLong,
-    /// The sink will never take the record; it is in the dead letters.
+    /// The sink will never take the record; it is in the dead letters, if the sink said which one it is.
     Rejected,
     /// As `Rejected`, but the dead letters are full (or could not be written).
     DeadLetterFull,

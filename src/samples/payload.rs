@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::otlp;
 use crate::clock::Time;
 use crate::config::Compression;
 use crate::encode::compress::{CompressError, Compressor, DecompressError, decompress};
@@ -26,6 +27,18 @@ pub struct Items {
     pub ends: Vec<u32>,
     /// Bytes between two.
     pub between: u32,
+    /// How items are cut out.
+    pub form: Form,
+}
+
+/// How items of a payload are cut out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// They lie one behind the other.
+    #[default]
+    Flat,
+    /// They are the points of a request of OTLP, in which messages hold messages: only how many there are is known.
+    Otlp,
 }
 
 impl Plain {
@@ -37,6 +50,7 @@ impl Plain {
                 before: before.len() as u32,
                 ends: Vec::new(),
                 between,
+                form: Form::Flat,
             },
         }
     }
@@ -49,10 +63,15 @@ impl Plain {
     /// A payload of some items alone, whose numbers ascend.
     #[must_use]
     pub fn cut(&self, keep: impl IntoIterator<Item = usize>) -> Plain {
+        if self.items.form == Form::Otlp {
+            // Bytes that are not ours hold none of the wanted items.
+            return otlp::cut(&self.bytes, keep).unwrap_or_default();
+        }
         let Items {
             before,
             ends,
             between,
+            form: _,
         } = &self.items;
         let mut cut = Plain::begin(self.slice(0, *before), *between);
         for item in keep {

@@ -296,6 +296,20 @@ impl Worker {
                 self.accepted(&flight, now);
                 self.settle(flight.payload, None);
             }
+            Verdict::AcceptedExcept { rejected, reason } => {
+                self.failed(&reason);
+                tracing::warn!(
+                    sink = %self.parts.board.sink, rejected, reason = reason.code,
+                    "samples given up: {}", reason.text
+                );
+                self.gate.open();
+                self.accepted(&flight, now);
+                let samples = flight.payload.samples();
+                let rejected = rejected.min(samples);
+                self.ring.settled(&flight.payload);
+                self.view.accounts.deliver(samples - rejected);
+                self.drop_for(Drop::Rejected, rejected);
+            }
             Verdict::Items(items) => self.judge_items(flight, &items, now),
             Verdict::Retry { after, reason } => {
                 self.failed(&reason);

@@ -139,12 +139,14 @@ mod tests {
             what: "POST http://h/",
             status: hyper::StatusCode::from_u16(status).unwrap(),
             headers: &headers,
+            trailers: &HeaderMap::new(),
             head: head.as_bytes(),
             whole: true,
             now: SystemTime::UNIX_EPOCH,
         });
         match verdict {
             Verdict::Accepted => ("accepted", ""),
+            Verdict::AcceptedExcept { .. } => ("accepted_except", ""),
             Verdict::Items(_) => ("items", ""),
             Verdict::Retry { reason, .. } => ("retry", reason.code),
             Verdict::Split(reason) => ("split", reason.code),

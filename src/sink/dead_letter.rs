@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::Reason;
@@ -31,7 +33,8 @@ pub trait DeadLetters: Send {
 }
 
 /// `dead-letters.ndjson` in a directory of the sink's own: one object per letter, with `time` (RFC 3339), `reason`
-/// (the code), `answer` (the text) and `record` (as it would have been sent; bytes that are not UTF-8 are replaced).
+/// (the code), `answer` (the text) and `record` (as it would have been sent; bytes that are not UTF-8 are replaced, and
+/// `record_base64` then holds what it was).
 pub struct DeadLetterFile {
     directory: PathBuf,
     path: PathBuf,
@@ -45,6 +48,8 @@ struct Letter<'a> {
     reason: &'a str,
     answer: &'a str,
     record: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record_base64: Option<String>,
 }
 
 /// How far back one step looks for the last line end.
@@ -100,6 +105,9 @@ impl DeadLetters for DeadLetterFile {
             reason: reason.code,
             answer: &reason.text,
             record: &String::from_utf8_lossy(record),
+            record_base64: std::str::from_utf8(record)
+                .is_err()
+                .then(|| STANDARD.encode(record)),
         })?;
         line.push(b'\n');
         let (mut file, len_bytes) = self.whole_lines()?;

@@ -5,6 +5,7 @@
 //! What follows from a verdict (back-off, pieces, pause) is the pipeline's.
 
 pub mod auth;
+pub mod body;
 pub mod client;
 pub mod connect;
 pub mod stamp;
@@ -43,6 +44,13 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Which proxy to go through.
     pub proxy: ProxySettings,
+}
+
+impl Wire {
+    /// Whether requests go over HTTP/2, which gRPC is defined on alone; all else goes over HTTP/1.1.
+    pub fn http2(&self) -> bool {
+        self.content_type.starts_with("application/grpc")
+    }
 }
 
 impl Surroundings {

@@ -202,6 +202,7 @@ fn sink(url: &str) -> HttpSink {
 fn short(verdict: &Verdict) -> (&'static str, &'static str) {
     match verdict {
         Verdict::Accepted => ("accepted", ""),
+        Verdict::AcceptedExcept { reason, .. } => ("accepted_except", reason.code),
         Verdict::Items(_) => ("items", ""),
         Verdict::Retry { reason, .. } => ("retry", reason.code),
         Verdict::Split(reason) => ("split", reason.code),
@@ -214,6 +215,7 @@ fn text(verdict: &Verdict) -> &str {
     match verdict {
         Verdict::Accepted | Verdict::Items(_) => "",
         Verdict::Retry { reason, .. }
+        | Verdict::AcceptedExcept { reason, .. }
         | Verdict::Split(reason)
         | Verdict::Bisect(reason)
         | Verdict::Pause(reason) => &reason.text,

@@ -13,6 +13,9 @@ mod clickhouse;
 /// Rows as JSON lines over plain HTTP.
 #[path = "sinks/http.rs"]
 mod http;
+/// OTLP over HTTP.
+#[path = "sinks/otlp.rs"]
+mod otlp;
 
 use std::collections::BTreeMap;
 

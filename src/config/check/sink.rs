@@ -36,7 +36,9 @@ pub(super) fn check(
     section.numbers(&SINK_NUMBERS, &mut sink, report);
     section.numbers(&LIMITS, &mut sink.limits, report);
     relations(&section, &sink.limits, report);
-    rows::check(&section, &mut sink.rows, sink.signals, report);
+    if sink.kind.of().keys().allowed("format").is_some() {
+        rows::check(&section, &mut sink.rows, sink.signals, report);
+    }
     compression(&section, &mut sink.compression, report);
     if let Some(read_from) = read_from(&section, report) {
         sink.read_from = read_from;

@@ -82,12 +82,14 @@ mod tests {
             what: "POST http://h/",
             status: StatusCode::from_u16(code).unwrap(),
             headers: &headers,
+            trailers: &HeaderMap::new(),
             head: b"",
             whole: true,
             now: SystemTime::UNIX_EPOCH,
         };
         let name = match judge(&answer) {
             Verdict::Accepted => "accepted",
+            Verdict::AcceptedExcept { .. } => "accepted_except",
             Verdict::Items(_) => "items",
             Verdict::Retry { .. } => "retry",
             Verdict::Split(_) => "split",

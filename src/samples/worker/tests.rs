@@ -332,6 +332,24 @@ fn one_bad_sample_is_found_and_the_others_arrive() {
 }
 
 #[test]
+fn what_a_sink_refuses_without_saying_which_is_counted_and_not_sent_again() {
+    for (rejected, counted) in [(2, 2), (7, 7), (99, 7)] {
+        let mut bench = Bench::new(Limits::default());
+        bench.offer(7);
+        bench.step();
+        let reason = reason("partial_success");
+        bench
+            .sink
+            .answer(Verdict::AcceptedExcept { rejected, reason });
+        bench.step();
+        assert_eq!(bench.dropped(Drop::Rejected), counted);
+        let accounts = bench.accounts();
+        assert_eq!((accounts.delivered, accounts.pending), (7 - counted, 0));
+        assert_eq!(bench.sink.with(|asked| asked.attempts), 1);
+    }
+}
+
+#[test]
 fn a_sink_that_refuses_everything_is_not_asked_about_each_sample() {
     let mut bench = Bench::new(Limits::default());
     bench.offer(1_000);

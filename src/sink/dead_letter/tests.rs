@@ -43,6 +43,7 @@ fn a_letter_is_one_line_of_json_that_holds_record_and_answer() {
     let content = content(&below);
     assert_eq!(content.matches('\n').count(), 1);
     let letter: serde_json::Value = serde_json::from_str(&content).unwrap();
+    let encoded = STANDARD.encode(record);
     let record = String::from_utf8_lossy(record).into_owned();
     assert_eq!(
         letter,
@@ -51,6 +52,7 @@ fn a_letter_is_one_line_of_json_that_holds_record_and_answer() {
             "reason": "http_400",
             "answer": reason().text,
             "record": record,
+            "record_base64": encoded,
         })
     );
 }

@@ -160,9 +160,9 @@ impl Credentials {
         Ok(())
     }
 
-    /// The answer's text without our own secrets, should the server have echoed them.
+    /// The answer without our own secrets, should the server have echoed them.
     pub fn hide(&self, head: &[u8]) -> Vec<u8> {
-        let mut text = String::from_utf8_lossy(head).into_owned();
+        let mut text = head.to_vec();
         for secret in &self.secrets {
             let Some((plain, value)) = &secret.held else {
                 continue;
@@ -172,13 +172,27 @@ impl Credentials {
                 Form::Plain | Form::Bearer => None,
             };
             for shown in [Some(plain.as_str()), encoded].into_iter().flatten() {
-                if shown.len() >= HIDDEN_BYTES_MIN && text.contains(shown) {
-                    text = text.replace(shown, "(hidden)");
+                if shown.len() >= HIDDEN_BYTES_MIN {
+                    text = without(&text, shown.as_bytes());
                 }
             }
         }
-        text.into_bytes()
+        text
     }
+}
+
+/// `text` with another word in each place of `secret`, which is not empty.
+fn without(text: &[u8], secret: &[u8]) -> Vec<u8> {
+    let mut left = text;
+    let mut shown = Vec::with_capacity(text.len());
+    while let Some(at) = memchr::memmem::find(left, secret) {
+        let (before, from) = left.split_at(at);
+        shown.extend_from_slice(before);
+        shown.extend_from_slice(b"(hidden)");
+        left = from.get(secret.len()..).unwrap_or_default();
+    }
+    shown.extend_from_slice(left);
+    shown
 }
 
 /// A configured header's name, if a sink may set it.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::http::uri::PathAndQuery;
@@ -19,6 +19,7 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::{CHECK_INTERVAL, Credentials};
+use super::body::TwoFrames;
 use super::connect::{Connector, Way, failure_of};
 use super::verdict::{Answer, Failure, fail, shown_url};
 use super::{Mistake, Surroundings, Wire, tls};
@@ -35,14 +36,22 @@ const DRAIN_BYTES_MAX: usize = 64 * 1024;
 /// How long the rest of an answer may take once its status is known, since the status decides.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// A connection of HTTP/2 is pinged after this long without a word, so that a peer that vanished shows.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Connections are made anew after this long, so that changed addresses and new replicas behind a name are found.
 const POOL_AGE_MAX: Duration = Duration::from_secs(300);
 
-type Pool = Client<Connector, Full<Bytes>>;
+/// Codes of reasons for which credentials are read again, beside the statuses 401 and 403: the same in gRPC.
+const REFUSED: [&str; 2] = ["grpc_unauthenticated", "grpc_permission_denied"];
+
+type Pool = Client<Connector, TwoFrames>;
 
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
+    /// What is sent in front of the body.
+    pub prefix: Bytes,
     /// What is sent.
     pub body: Bytes,
     /// Path and query, if others than those of the sink's URL.
@@ -51,6 +60,8 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     /// How much of the answer is kept to be judged.
     pub answer_bytes_max: usize,
+    /// Whether the answer's status says what counts, so that its rest need not be waited for; else its trailers do.
+    pub status_decides: bool,
 }
 
 impl Outgoing {
@@ -66,10 +77,12 @@ impl Outgoing {
 impl Default for Outgoing {
     fn default() -> Outgoing {
         Outgoing {
+            prefix: Bytes::new(),
             body: Bytes::new(),
             target: None,
             headers: HeaderMap::new(),
             answer_bytes_max: HEAD_BYTES_MAX,
+            status_decides: true,
         }
     }
 }
@@ -81,6 +94,7 @@ pub type Reading<'a> = dyn Fn(&Answer<'_>) -> Verdict + Send + Sync + 'a;
 struct Answered<'a> {
     status: StatusCode,
     headers: &'a HeaderMap<HeaderValue>,
+    trailers: &'a HeaderMap<HeaderValue>,
     head: &'a [u8],
     whole: bool,
 }
@@ -109,6 +123,7 @@ pub struct Exchange {
     request_timeout: Duration,
     keep_alive: Duration,
     idle_max: usize,
+    http2: bool,
     clock: Arc<dyn Clock>,
     credentials: Mutex<Credentials>,
     connections: Mutex<Connections>,
@@ -128,13 +143,14 @@ impl Exchange {
         Ok(Exchange {
             sink: sink.to_string(),
             what: format!("POST {}", shown_url(&uri)),
-            way: surroundings.proxy.way_to(&uri)?,
+            way: surroundings.proxy.way_to(&uri)?.of_version(wire.http2()),
             uri,
             tls: config.tls.clone(),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms),
             request_timeout: Duration::from_millis(config.request_timeout_ms),
             keep_alive: Duration::from_millis(config.keep_alive_ms),
             idle_max: in_flight_max,
+            http2: wire.http2(),
             clock: Arc::clone(&surroundings.clock),
             credentials: Mutex::new(Credentials::new(config, wire)?),
             connections: Mutex::default(),
@@ -202,11 +218,11 @@ impl Exchange {
         let (mut headers, version) = self.credentials().headers(self.clock.now())?;
         headers.extend(outgoing.headers);
         let pool = self.pool()?;
-        if method == Method::POST && outgoing.body.is_empty() {
+        if method == Method::POST && outgoing.prefix.is_empty() && outgoing.body.is_empty() {
             // Left out for an empty body otherwise, and missed by some servers (RFC 9110, section 8.6).
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        let mut request = Request::new(Full::new(outgoing.body));
+        let mut request = Request::new(TwoFrames::new(outgoing.prefix, outgoing.body));
         *request.method_mut() = method;
         *request.uri_mut() = self.target(outgoing.target);
         *request.headers_mut() = headers;
@@ -235,19 +251,32 @@ impl Exchange {
 
     async fn answer(&self, outgoing: Outgoing, judge: &Reading<'_>) -> Result<Verdict, Failure> {
         let head_bytes_max = outgoing.answer_bytes_max;
+        let status_decides = outgoing.status_decides;
         let (response, deadline, version) = self.send(Method::POST, outgoing).await?;
         let (parts, body) = response.into_parts();
-        let mut head = Vec::new();
-        let drained = deadline.min(Instant::now() + DRAIN_TIME_MAX);
+        let (mut head, mut trailers) = (Vec::new(), HeaderMap::new());
+        let drained = match status_decides {
+            true => deadline.min(Instant::now() + DRAIN_TIME_MAX),
+            false => deadline,
+        };
         // An answer that breaks off behind its status has said what counts; whoever needs all of it is told.
-        let read = timeout_at(drained, read_head(body, head_bytes_max, &mut head)).await;
-        let whole = read.unwrap_or(false);
+        let read = timeout_at(
+            drained,
+            read_head(body, head_bytes_max, &mut head, &mut trailers),
+        )
+        .await;
+        let whole = match read {
+            Ok(whole) => whole,
+            Err(_) if status_decides => false,
+            Err(_) => return Err(self.timed_out()),
+        };
         // The pool takes the connection back in a task of its own, which may run now: before the verdict lets the next
         // attempt begin, which would else open another connection.
         tokio::task::yield_now().await;
         let answer = Answered {
             status: parts.status,
             headers: &parts.headers,
+            trailers: &trailers,
             head: &head,
             whole,
         };
@@ -259,7 +288,7 @@ impl Exchange {
     async fn response(
         &self,
         pool: &Pool,
-        mut request: Request<Full<Bytes>>,
+        mut request: Request<TwoFrames>,
     ) -> Result<(Response<Incoming>, Instant), Failure> {
         let mut connection = capture_connection(&mut request);
         let mut response: ResponseFuture = pool.request(request);
@@ -290,11 +319,17 @@ impl Exchange {
             what: &self.what,
             status,
             headers: answered.headers,
+            trailers: answered.trailers,
             head: &head,
             whole: answered.whole,
             now: self.clock.wall(),
         });
-        let doubtful = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let refused = match &verdict {
+            Verdict::Pause(reason) => REFUSED.contains(&reason.code),
+            _ => false,
+        };
+        let unauthorized = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let doubtful = unauthorized || refused;
         let renewed = doubtful && credentials.doubt(version, self.clock.now());
         match verdict {
             Verdict::Pause(Reason { code, text }) if renewed => {
@@ -324,6 +359,9 @@ impl Exchange {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(self.keep_alive)
             .pool_max_idle_per_host(self.idle_max)
+            .http2_only(self.http2)
+            .timer(TokioTimer::new())
+            .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
             .build(Connector::new(self.way.clone(), tls, self.connect_timeout));
         held.pool = Some((pool.clone(), now));
         Ok(pool)
@@ -352,10 +390,15 @@ impl Exchange {
             return Ok(Arc::clone(tls));
         }
         held.checked = Some(now);
-        let loaded = match https {
+        let mut loaded = match https {
             true => tls::load(&self.tls),
             false => tls::none(),
         };
+        if let Ok(config) = &mut loaded
+            && self.http2
+        {
+            config.alpn_protocols = vec![b"h2".to_vec()];
+        }
         match (loaded, &held.tls) {
             (Ok(config), _) => {
                 let tls = Arc::new(config);
@@ -412,12 +455,21 @@ fn checked_url(url: &str) -> Result<Uri, Mistake> {
 
 /// Reads the answer's body until its end, or until there is more than [`DRAIN_BYTES_MAX`] and `head_bytes_max` of it, and
 /// keeps its head. Whether that is all of it.
-async fn read_head(mut body: Incoming, head_bytes_max: usize, head: &mut Vec<u8>) -> bool {
+async fn read_head(
+    mut body: Incoming,
+    head_bytes_max: usize,
+    head: &mut Vec<u8>,
+    trailers: &mut HeaderMap,
+) -> bool {
     let mut drained = 0;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };
-        let Some(data) = frame.data_ref() else {
-            continue;
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(other) => {
+                *trailers = other.into_trailers().unwrap_or_default();
+                continue;
+            }
         };
         let room = head_bytes_max.saturating_sub(head.len()).min(data.len());
         head.extend_from_slice(data.get(..room).unwrap_or_default());

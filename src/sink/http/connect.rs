@@ -116,6 +116,17 @@ pub enum Way {
     },
 }
 
+impl Way {
+    /// The way for a version of HTTP: a proxy that makes the request itself would make it in another one, so HTTP/2 is
+    /// passed through.
+    pub(super) fn of_version(self, http2: bool) -> Way {
+        match self {
+            Way::Forward { proxy, auth } if http2 => Way::Tunnel { proxy, auth },
+            way => way,
+        }
+    }
+}
+
 /// Makes connections for the client's pool.
 #[derive(Clone)]
 pub struct Connector {

@@ -90,6 +90,8 @@ pub struct Answer<'a> {
     pub status: StatusCode,
     /// Its headers.
     pub headers: &'a HeaderMap,
+    /// What came behind its body; none in HTTP/1.1 as we speak it.
+    pub trailers: &'a HeaderMap,
     /// The beginning of its body.
     pub head: &'a [u8],
     /// Whether that is all of the body.

@@ -264,6 +264,36 @@ fn one_poison_record_costs_one_dead_letter() {
     }
 }
 
+/// What a sink refuses without saying which is charged once and not sent again; where it is all of a request it is known,
+/// and kept.
+#[test]
+fn a_partial_success_is_charged_and_never_sent_again() {
+    let (mut rig, mut model, at) = one();
+    let poison = |model: &mut Model| {
+        model.line(at, Kind::Full, Stream::Stdout, POISON.as_bytes(), false);
+    };
+    rig.places[0].sink.set(|manner| manner.partly = true);
+    for _ in 0..2 {
+        lines(&mut model, at, 100);
+        poison(&mut model);
+    }
+    lines(&mut model, at, 1);
+    rig.start();
+    rig.run_ms(60_000);
+    let refused = |rig: &Rig| totals(rig, 0).dropped[Drop::Rejected as usize].lines;
+    assert_eq!((taken(&rig, 0), refused(&rig)), (201, 2));
+    assert_eq!(rig.places[0].sink.lock().letters.len(), 0);
+    for _ in 0..3 {
+        poison(&mut model);
+    }
+    rig.run_ms(60_000);
+    assert_eq!((taken(&rig, 0), refused(&rig)), (201, 5));
+    assert_eq!(rig.places[0].sink.lock().letters.len(), 3);
+    let accounts = totals(&rig, 0);
+    assert_eq!((accounts.delivered.lines, accounts.pending), (201, 0));
+    assert!(accounts.balances());
+}
+
 #[test]
 fn read_from_decides_what_of_the_past_is_read() {
     let of = |read_from, expected_lines: usize| {

@@ -65,6 +65,8 @@ pub struct Manner {
     pub bisects: bool,
     /// Answers a request that holds poison with: later.
     pub chokes: bool,
+    /// Takes a request without its poison, and says how much that was.
+    pub partly: bool,
     pub pauses: bool,
     pub dead: bool,
 }
@@ -81,6 +83,7 @@ impl Default for Manner {
             split_above_bytes: u64::MAX,
             bisects: false,
             chokes: false,
+            partly: false,
             pauses: false,
             dead: false,
         }
@@ -219,6 +222,19 @@ impl SinkState {
         }
         if manner.chokes && rows.iter().any(poisoned) {
             return later("internal error");
+        }
+        if manner.partly {
+            let (bad, good): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| poisoned(row));
+            for row in good {
+                self.take(row, false, now_ms);
+            }
+            return match bad.len() as u64 {
+                0 => Verdict::Accepted,
+                rejected => Verdict::AcceptedExcept {
+                    rejected,
+                    reason: Reason::new("sim_partial", "bad records"),
+                },
+            };
         }
         let ambiguous = self.chance(manner.ambiguous);
         for row in &rows {

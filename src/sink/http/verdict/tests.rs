@@ -20,6 +20,7 @@ fn answered(status: u16, headers: &[(&'static str, &str)], head: &[u8]) -> Verdi
         what: WHAT,
         status: StatusCode::from_u16(status).unwrap(),
         headers: &map,
+        trailers: &HeaderMap::new(),
         head,
         whole: true,
         now: now(),
@@ -34,6 +35,7 @@ fn row(verdict: &Verdict) -> (&'static str, &'static str, Option<Duration>) {
         Verdict::Split(reason) => ("split", reason.code, None),
         Verdict::Bisect(reason) => ("bisect", reason.code, None),
         Verdict::Pause(reason) => ("pause", reason.code, None),
+        Verdict::AcceptedExcept { .. } => ("accepted_except", "", None),
         Verdict::Items(_) => ("items", "", None),
     }
 }
@@ -110,7 +112,7 @@ fn text_of(verdict: Verdict) -> String {
         | Verdict::Split(reason)
         | Verdict::Bisect(reason)
         | Verdict::Pause(reason) => reason.text,
-        Verdict::Accepted | Verdict::Items(_) => String::new(),
+        Verdict::Accepted | Verdict::AcceptedExcept { .. } | Verdict::Items(_) => String::new(),
     }
 }
 
