@@ -22,7 +22,9 @@ use std::path::PathBuf;
 
 pub use self::secret::Secret;
 pub use self::sinks::SinkKind;
+pub use self::sinks::azure_logs::AzureLogsSink;
 pub use self::sinks::file::FileSink;
+pub use self::sinks::http::azure::{AzureAuth, AzureIdentity, Cloud};
 pub use self::sinks::http::{Auth, HttpSink, Tls};
 pub use self::sinks::kafka::{Address, KafkaSink, Sasl, ScramHash, Topic};
 pub use self::sinks::otlp::{OtelNaming, OtlpProtocol, OtlpSink};

@@ -5,6 +5,7 @@
 //! (to the compressor) only after `end_run`, so an encoder may go back within a run, for instance to patch a length
 //! that its format wants before the content.
 
+pub mod azure_logs;
 pub mod compress;
 pub mod frames;
 pub mod json;

@@ -3,6 +3,7 @@
 //! A transport knows nothing of records, cursors or retries; those are the pipeline's. THE list of sinks is
 //! [`crate::config::SinkKind`] and the match in `agent/build.rs`.
 
+pub mod azure_logs;
 pub mod blackhole;
 pub mod clickhouse;
 pub mod dead_letter;

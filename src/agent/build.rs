@@ -13,8 +13,11 @@ use crate::admin::{SinkStats, Stat};
 use crate::catalog::feed::Feed;
 use crate::checkpoint::FileStore;
 use crate::clock::{Clock, Time};
-use crate::config::{Compression, Config, FileSink, HttpSink, OtlpSink, RowFormat, Sink, SinkKind};
+use crate::config::{
+    Compression, Config, FileSink, HttpSink, Limits, OtlpSink, RowFormat, Sink, SinkKind,
+};
 use crate::encode::Encode;
+use crate::encode::azure_logs::AzureRows;
 use crate::encode::frames::Frames;
 use crate::encode::otlp::{Attributes, Otlp};
 use crate::encode::rows::Rows;
@@ -29,6 +32,7 @@ use crate::samples::remote_write::RemoteWrite;
 use crate::samples::remote_write::transport::Versions;
 use crate::samples::rows::Rows as SampleRows;
 use crate::samples::shape::Shape;
+use crate::sink::azure_logs::LogsIngestion;
 use crate::sink::blackhole::Blackhole;
 use crate::sink::clickhouse::Insert;
 use crate::sink::dead_letter::DeadLetterFile;
@@ -108,10 +112,7 @@ impl<'a> SinkParts<'a> {
         Ok(Parts {
             encoders: [self.encoder(), self.encoder()],
             transport: self.transport(bell)?,
-            sink: Sink {
-                compression: self.sink.payload_compression(),
-                ..self.sink.clone()
-            },
+            sink: self.own_sink(),
             feed: Arc::clone(feed),
             files: Arc::clone(files),
             clock: Arc::clone(self.clock),
@@ -136,8 +137,20 @@ impl<'a> SinkParts<'a> {
                 let uid = otlp.record_uid;
                 Box::new(Otlp::new(node, cluster_name, resource, uid))
             }
+            SinkKind::AzureLogs(_) => Box::new(AzureRows::new(Rows::new(rows, node, cluster_name))),
             _ => Box::new(Rows::new(rows, node, cluster_name)),
         }
+    }
+
+    /// The sink as this process runs it: the agents of a cluster must not call one data collection rule in step.
+    fn own_sink(&self) -> Sink {
+        let mut sink = self.sink.clone();
+        sink.compression = sink.payload_compression();
+        if let SinkKind::AzureLogs(_) = &sink.kind {
+            let interval = sink.limits.flush_interval_ms;
+            sink.limits.flush_interval_ms = interval + fastrand::u64(..=interval / 5);
+        }
+        sink
     }
 
     fn transport(&mut self, bell: &Bell) -> Result<Box<dyn Transport>, StartError> {
@@ -173,6 +186,10 @@ impl<'a> SinkParts<'a> {
             SinkKind::Otlp(config) => {
                 let in_flight = self.sink.limits.requests_in_flight;
                 Box::new(self.otlp(config, Signal::Logs, in_flight, bell)?)
+            }
+            SinkKind::AzureLogs(config) => {
+                let protocol = LogsIngestion::new(config, &config.stream, Arc::clone(self.clock));
+                Box::new(self.http(&config.http, bell)?.speaking(protocol))
             }
         })
     }
@@ -286,7 +303,16 @@ impl<'a> SinkParts<'a> {
                 let shape = SampleOtlp::new(naming, node, cluster_name, &resource, limits);
                 (Box::new(shape), Codec::Http(sink.compression))
             }
-            _ => {
+            kind => {
+                // Rows of samples are counted before the last of a payload is written; half of a call is room enough.
+                let calls = Limits {
+                    payload_uncompressed_bytes_max: limits.payload_uncompressed_bytes_max / 2,
+                    ..limits.clone()
+                };
+                let limits = match kind {
+                    SinkKind::AzureLogs(_) => &calls,
+                    _ => limits,
+                };
                 let rows = SampleRows::new(&sink.rows, limits, &self.config.node, cluster_name);
                 (Box::new(rows), Codec::Http(sink.compression))
             }
@@ -339,6 +365,13 @@ impl<'a> SinkParts<'a> {
             }
             SinkKind::Kafka(_) => return Err(fail(&"takes no metrics")),
             SinkKind::Otlp(config) => Box::new(self.otlp(config, Signal::Metrics, 1, bell)?),
+            SinkKind::AzureLogs(config) => {
+                let stream = &config.metrics_stream;
+                let protocol = LogsIngestion::new(config, stream, Arc::clone(self.clock));
+                let http = &config.http;
+                let started = Http::start(name, http, self.wire(), 1, self.network, waker);
+                Box::new(started.map_err(|error| fail(&error))?.speaking(protocol))
+            }
             SinkKind::RemoteWrite(config) => {
                 let started = Versions::start(
                     &Surroundings::of_process(),

@@ -28,7 +28,7 @@
 //! Descriptors: the catalog's `held_files_max`; per worker one to look with, two to write a checkpoint and
 //! `gzip_open_max` inflaters; per sink its sockets or files and the dead letters; and a fixed part.
 
-use super::{Compression, Config, Limits, Sink, SinkKind};
+use super::{Auth, Compression, Config, Limits, Sink, SinkKind};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -123,10 +123,10 @@ fn sink_bound(sink: &Sink, series: u64) -> Bound {
         // Has no workers; its one connection is the samples'.
         SinkKind::RemoteWrite(_) => 0,
         // A connection may be opened while an idle one is being closed.
-        SinkKind::Http(_) | SinkKind::ClickHouse(_) | SinkKind::Otlp(_) => {
-            2 * workers * limits.requests_in_flight as u64
+        kind if kind.request().is_some() => {
+            workers * (2 * limits.requests_in_flight as u64 + token_descriptors(kind))
         }
-        SinkKind::Kafka(_) => workers * (BROKERS + 1),
+        _ => workers * (BROKERS + 1),
     };
     let logs = match sink.signals.logs {
         true => Bound {
@@ -139,11 +139,19 @@ fn sink_bound(sink: &Sink, series: u64) -> Bound {
     let metrics = match sink.signals.metrics {
         true => Bound {
             memory_bytes: samples_memory(sink, series),
-            descriptors: SAMPLES_DESCRIPTORS,
+            descriptors: SAMPLES_DESCRIPTORS + token_descriptors(&sink.kind),
         },
         false => Bound::default(),
     };
     logs.plus(metrics)
+}
+
+/// A connection and its successor to whoever gives tokens, for each that makes requests.
+fn token_descriptors(kind: &SinkKind) -> u64 {
+    match kind.request().map(|http| &http.auth) {
+        Some(Auth::Azure(_)) => 2,
+        _ => 0,
+    }
 }
 
 /// The ring, a payload while it is encoded and compressed, and the labels of the series that are known, or the points of

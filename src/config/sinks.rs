@@ -3,6 +3,7 @@
 //!
 //! A new type is one such file, one variant of [`SinkType`] and of [`SinkKind`], and one arm in each match on them.
 
+pub mod azure_logs;
 pub mod clickhouse;
 pub mod file;
 pub mod http;
@@ -16,7 +17,7 @@ use super::mistake::Report;
 use super::render::Page;
 use super::walk::Section;
 use super::{
-    Compression, Config, FileSink, HttpSink, KafkaSink, Limits, OtlpSink, ReadFrom,
+    AzureLogsSink, Compression, Config, FileSink, HttpSink, KafkaSink, Limits, OtlpSink, ReadFrom,
     RemoteWriteSink, Rows, Signals, Sink,
 };
 
@@ -42,6 +43,8 @@ pub enum SinkType {
     Kafka,
     /// [`SinkKind::Otlp`]
     Otlp,
+    /// [`SinkKind::AzureLogs`]
+    AzureLogs,
 }
 
 /// What a sink is.
@@ -63,11 +66,13 @@ pub enum SinkKind {
     Kafka(Box<KafkaSink>),
     /// OpenTelemetry's protocol.
     Otlp(Box<OtlpSink>),
+    /// The Logs Ingestion API of Azure Monitor.
+    AzureLogs(Box<AzureLogsSink>),
 }
 
 impl SinkType {
     /// In the order of the reference.
-    pub const ALL: [SinkType; 8] = [
+    pub const ALL: [SinkType; 9] = [
         SinkType::Http,
         SinkType::File,
         SinkType::Stdout,
@@ -76,6 +81,7 @@ impl SinkType {
         SinkType::ClickHouse,
         SinkType::Kafka,
         SinkType::Otlp,
+        SinkType::AzureLogs,
     ];
 
     /// The word for it.
@@ -89,6 +95,7 @@ impl SinkType {
             SinkType::ClickHouse => "clickhouse",
             SinkType::Kafka => "kafka",
             SinkType::Otlp => "otlp",
+            SinkType::AzureLogs => "azure_logs",
         }
     }
 
@@ -104,6 +111,7 @@ impl SinkType {
             SinkType::ClickHouse => Some(("sinks.NAME of type clickhouse", clickhouse::keys())),
             SinkType::Kafka => Some(("sinks.NAME of type kafka", kafka::keys())),
             SinkType::Otlp => Some(("sinks.NAME of type otlp", otlp::keys())),
+            SinkType::AzureLogs => Some(("sinks.NAME of type azure_logs", azure_logs::keys())),
         }
     }
 
@@ -117,6 +125,7 @@ impl SinkType {
             SinkType::ClickHouse => clickhouse::all_keys(),
             SinkType::Kafka => kafka::all_keys(),
             SinkType::Otlp => otlp::all_keys(),
+            SinkType::AzureLogs => azure_logs::all_keys(),
         }
     }
 
@@ -149,6 +158,7 @@ impl SinkKind {
             }
             SinkType::Kafka => SinkKind::Kafka(Box::default()),
             SinkType::Otlp => SinkKind::Otlp(Box::new(OtlpSink::new(String::new()))),
+            SinkType::AzureLogs => SinkKind::AzureLogs(Box::default()),
         }
     }
 
@@ -163,6 +173,19 @@ impl SinkKind {
             SinkKind::ClickHouse(_) => SinkType::ClickHouse,
             SinkKind::Kafka(_) => SinkType::Kafka,
             SinkKind::Otlp(_) => SinkType::Otlp,
+            SinkKind::AzureLogs(_) => SinkType::AzureLogs,
+        }
+    }
+
+    /// Where its requests go and how, if it speaks HTTP.
+    pub fn request(&self) -> Option<&HttpSink> {
+        match self {
+            SinkKind::Stdout | SinkKind::Blackhole | SinkKind::File(_) | SinkKind::Kafka(_) => None,
+            SinkKind::Http(sink) => Some(sink),
+            SinkKind::RemoteWrite(sink) => Some(&sink.http),
+            SinkKind::ClickHouse(sink) => Some(&sink.http),
+            SinkKind::Otlp(sink) => Some(&sink.http),
+            SinkKind::AzureLogs(sink) => Some(&sink.http),
         }
     }
 
@@ -176,6 +199,7 @@ impl SinkKind {
             SinkKind::ClickHouse(sink) => clickhouse::check(section, sink, report),
             SinkKind::Kafka(sink) => kafka::check(section, sink, report),
             SinkKind::Otlp(sink) => otlp::check(section, sink, report),
+            SinkKind::AzureLogs(sink) => azure_logs::check(section, sink, report),
         }
     }
 
@@ -194,6 +218,7 @@ impl SinkKind {
             SinkKind::ClickHouse(sink) => clickhouse::render(sink, page),
             SinkKind::Kafka(sink) => kafka::render(sink, page),
             SinkKind::Otlp(sink) => otlp::render(sink, page),
+            SinkKind::AzureLogs(sink) => azure_logs::render(sink, page),
         }
     }
 }
@@ -228,6 +253,7 @@ impl Sink {
             SinkType::ClickHouse => clickhouse::preset(&mut sink),
             SinkType::Kafka => kafka::preset(&mut sink),
             SinkType::Otlp => otlp::preset(&mut sink),
+            SinkType::AzureLogs => azure_logs::preset(&mut sink),
         }
         sink
     }
@@ -237,6 +263,13 @@ impl Sink {
         match &self.kind {
             SinkKind::Kafka(_) => Compression::None,
             _ => self.compression,
+        }
+    }
+
+    /// Looks at what only shows when all keys have been taken over.
+    pub(super) fn check_whole(&self, section: &Section<'_>, report: &mut Report) {
+        if let SinkKind::AzureLogs(_) = &self.kind {
+            azure_logs::check_whole(section, self, report);
         }
     }
 }

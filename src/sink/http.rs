@@ -10,6 +10,7 @@ pub mod client;
 pub mod connect;
 pub mod stamp;
 pub mod tls;
+pub mod token;
 pub mod verdict;
 
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 
 use self::client::{Exchange, Outgoing, Reading};
 use self::connect::ProxySettings;
+use self::token::WorkloadIdentity;
 use self::verdict::Failure;
 use super::{Attempt, Transport, Verdict};
 use crate::clock::{Clock, SystemClock};
@@ -44,6 +46,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Which proxy to go through.
     pub proxy: ProxySettings,
+    /// Who the pod is to Azure.
+    pub identity: WorkloadIdentity,
 }
 
 impl Wire {
@@ -59,6 +63,7 @@ impl Surroundings {
         Surroundings {
             clock: Arc::new(SystemClock::new()),
             proxy: ProxySettings::from_variables(|name| std::env::var(name).ok()),
+            identity: WorkloadIdentity::from_variables(|name| std::env::var(name).ok()),
         }
     }
 }

@@ -24,11 +24,27 @@ fn page(name: &str) -> String {
 /// What a sink of each type needs beside its type.
 fn least(sink_type: &str) -> String {
     let needed = match sink_type {
-        "file" | "stdout" | "blackhole" => "",
-        "kafka" => "    bootstrap_servers: [kafka.example:9092]\n    topic: logs\n",
-        _ => "    url: https://logs.example/rows\n",
+        "file" | "stdout" | "blackhole" => String::new(),
+        "azure_logs" => azure("managed_identity: {}"),
+        "kafka" => "    bootstrap_servers: [kafka.example:9092]\n    topic: logs\n".to_owned(),
+        _ => "    url: https://logs.example/rows\n".to_owned(),
     };
     format!("sinks:\n  name:\n    type: {sink_type}\n{needed}")
+}
+
+/// What a sink of type azure_logs needs, as this identity.
+fn azure(identity: &str) -> String {
+    let dcr = "dcr-00000000000000000000000000000001";
+    format!("    endpoint: https://azure.example\n    dcr: {dcr}\n    azure_auth: {{{identity}}}\n")
+}
+
+/// One identity of each kind.
+fn identity(kind: &str) -> &'static str {
+    match kind {
+        "client_secret" => "client_secret: {tenant_id: t, client_id: c, secret: s}",
+        "workload_identity" => "workload_identity: {}",
+        _ => "managed_identity: {}",
+    }
 }
 
 /// All of an environment that the examples ask for.
@@ -54,13 +70,11 @@ fn without_environment(_: &str) -> Option<String> {
 
 /// The effective config of a sink of which only what is needed is given; `further` stands before it.
 fn effective(sink_type: &str, further: &str) -> Node {
-    let config = parse(
-        &format!("{further}{}", least(sink_type)),
-        "f",
-        &without_environment,
-        "the host's name",
-    )
-    .unwrap();
+    effective_of(&format!("{further}{}", least(sink_type)))
+}
+
+fn effective_of(text: &str) -> Node {
+    let config = parse(text, "f", &without_environment, "the host's name").unwrap();
     read(
         &render(&config),
         &without_environment,
@@ -104,6 +118,12 @@ fn is_needed(path: &str) -> bool {
         "sinks" => String::new(),
         "sinks.name.type" => "sinks: {name: {}}".to_owned(),
         "sinks.name.url" => "sinks: {name: {type: http}}".to_owned(),
+        "sinks.name.endpoint" | "sinks.name.dcr" => "sinks: {name: {type: azure_logs}}".to_owned(),
+        "sinks.name.azure_auth.client_secret.tenant_id"
+        | "sinks.name.azure_auth.client_secret.client_id"
+        | "sinks.name.azure_auth.client_secret.secret" => {
+            format!("{}    azure_auth: {{client_secret: {{}}}}\n", least("http"))
+        }
         "sinks.name.basic.user" | "sinks.name.basic.password" => {
             format!("{}    basic: {{}}\n", least("http"))
         }
@@ -136,6 +156,18 @@ fn default_of(place: &str, key: &str) -> String {
     let path = path.replace("NAME", "name");
     if is_needed(&path) {
         return "needed".to_owned();
+    }
+    if let Some(kind) = place.strip_prefix("sinks.NAME.azure_auth") {
+        // A mapping is none by default, so it is looked at where there is another.
+        let kind = match key {
+            "managed_identity" => "client_secret",
+            _ => kind.trim_start_matches('.'),
+        };
+        let text = format!(
+            "sinks:\n  name:\n    type: azure_logs\n{}",
+            azure(identity(kind))
+        );
+        return cell(&effective_of(&text), &path).unwrap_or_else(|| "none".to_owned());
     }
     let further = match place {
         "metrics.scrape" => "metrics: {scrape: [{url: 'http://h/metrics'}]}\n",

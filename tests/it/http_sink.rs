@@ -1,6 +1,10 @@
 //! The HTTP transport against a real server: every attempt gets exactly one verdict, and the right one; tokens,
 //! certificates and authorities are followed when their files change; nothing is buffered or leaked.
 
+/// Tokens that are asked for.
+#[path = "http_sink/tokens.rs"]
+mod tokens;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -13,6 +17,7 @@ use bytes::Bytes;
 use longshore::clock::{Clock, Time};
 use longshore::config::{Auth, HttpSink, Secret, Tls};
 use longshore::sink::http::connect::ProxySettings;
+use longshore::sink::http::token::WorkloadIdentity;
 use longshore::sink::http::{Http, Surroundings, Wire};
 use longshore::sink::{Attempt, Transport, Verdict};
 use longshore::waker::Waker;
@@ -114,6 +119,7 @@ impl Client {
         let surroundings = Surroundings {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             proxy,
+            identity: WorkloadIdentity::default(),
         };
         let wakes = Arc::new((Mutex::new(0), Condvar::new()));
         let woken = Arc::clone(&wakes);
@@ -886,6 +892,7 @@ fn settings_that_can_never_work_are_told_at_the_start_without_their_secrets() {
         let surroundings = Surroundings {
             clock: Arc::new(HandClock(AtomicU64::new(0))),
             proxy: ProxySettings::default(),
+            identity: WorkloadIdentity::default(),
         };
         let handle = &driver.handle;
         let waker = Waker::none();

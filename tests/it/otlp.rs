@@ -183,6 +183,7 @@ impl Bench {
     fn verdicts(&self, config: &OtlpSink, signal: Signal, says: Vec<Say>) -> Vec<Verdict> {
         *self.shared.says.lock().unwrap() = says.clone().into();
         let around = Surroundings {
+            identity: longshore::sink::http::token::WorkloadIdentity::default(),
             clock: Arc::new(SystemClock::new()),
             proxy: ProxySettings::default(),
         };

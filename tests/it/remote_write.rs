@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use longshore::clock::{Clock, SystemClock};
 use longshore::config::scrape::Scrape;
-use longshore::config::{Auth, HttpSink, Limits, RemoteWriteVersion, Secret};
+use longshore::config::{
+    Auth, AzureAuth, AzureIdentity, Cloud, HttpSink, Limits, RemoteWriteVersion, Secret,
+};
 use longshore::node::snapshot::{Snapshot, Spec, Unit};
 use longshore::samples::board::Board;
 use longshore::samples::inbox::Inbox;
@@ -23,11 +25,13 @@ use longshore::scrape::Target;
 use longshore::sink::gate::Health;
 use longshore::sink::http::Surroundings;
 use longshore::sink::http::connect::ProxySettings;
+use longshore::sink::http::token::WorkloadIdentity;
 use longshore::waker::Waker;
 use serde_json::json;
 
 use crate::agent::{Agent, Node, wait_for};
 use crate::http_server::{HttpServer, Move, Rules};
+use crate::store::{Asked, Store, StoreServer, Told};
 use receiver::{Answer, Network, Receiver};
 
 const CPU: Spec = Spec::counter("node_cpu_seconds_total", Unit::Seconds, "Time.");
@@ -55,6 +59,7 @@ impl Side {
         let surroundings = Surroundings {
             clock: clock.clone(),
             proxy: ProxySettings::from_variables(|_| None),
+            identity: WorkloadIdentity::default(),
         };
         let mut http = HttpSink::new(receiver.url());
         change(&mut http);
@@ -267,6 +272,42 @@ fn wrong_credentials_pause_it_until_there_are_others() {
     assert_eq!(side.board.view().health, Health::Good);
 }
 
+/// The metadata service of a machine with an identity.
+struct Metadata;
+
+impl Store for Metadata {
+    fn answer(&mut self, asked: &Asked, violations: &mut Vec<String>) -> Told {
+        if asked.header("metadata") != "true" || asked.path != "/metadata/identity/oauth2/token" {
+            violations.push(format!("{asked:?}"));
+        }
+        let told = json!({"access_token": "of-the-machine", "expires_in": "86400"});
+        Told::of(200, told.to_string())
+    }
+}
+
+/// As an Azure Monitor workspace wants it.
+#[test]
+fn it_is_written_with_a_token_of_the_machine() {
+    let metadata = StoreServer::start(Metadata, None);
+    let receiver = Receiver::start(false);
+    receiver.authorize("Bearer of-the-machine");
+    let mut side = Side::start(&receiver, RemoteWriteVersion::One, |http| {
+        http.auth = Auth::Azure(AzureAuth {
+            cloud: Cloud::Public,
+            scope: None,
+            identity: AzureIdentity::Managed {
+                client_id: None,
+                endpoint: Some(metadata.url("")),
+            },
+        });
+    });
+    side.offer(&["0"]);
+    side.settle();
+    assert_eq!(receiver.stored()[LOAD_SERIES], expected(1, 1, false));
+    assert_eq!(receiver.violations(), Vec::<String>::new());
+    assert_eq!(metadata.violations(), Vec::<String>::new());
+}
+
 /// Answers each connection with the page of the moment, a whole response, and hangs up; with nothing it never answers.
 fn serve_page(shown: Arc<Mutex<Vec<u8>>>) -> std::net::SocketAddr {
     use std::io::{Read, Write};
@@ -310,6 +351,7 @@ fn a_target_that_fails_is_down_and_its_series_end() {
     let surroundings = Surroundings {
         clock: Arc::new(SystemClock::new()),
         proxy: ProxySettings::from_variables(|_| None),
+        identity: WorkloadIdentity::default(),
     };
     let mut config = Scrape::new(format!("http://{address}/metrics"));
     config.interval_ms = 20;

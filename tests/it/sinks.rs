@@ -7,6 +7,9 @@
 // The helpers of tests are tests too: a failed expectation in them is a failed test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+/// Calls to the Logs Ingestion API, with tokens of a directory.
+#[path = "sinks/azure_logs.rs"]
+mod azure_logs;
 /// Inserts into a table that knows tokens and uids.
 #[path = "sinks/clickhouse.rs"]
 mod clickhouse;

@@ -36,13 +36,14 @@ pub(super) fn check(
     section.numbers(&SINK_NUMBERS, &mut sink, report);
     section.numbers(&LIMITS, &mut sink.limits, report);
     relations(&section, &sink.limits, report);
-    if sink.kind.of().keys().allowed("format").is_some() {
+    if sink.kind.of().keys().allowed("columns").is_some() {
         rows::check(&section, &mut sink.rows, sink.signals, report);
     }
     compression(&section, &mut sink.compression, report);
     if let Some(read_from) = read_from(&section, report) {
         sink.read_from = read_from;
     }
+    sink.check_whole(&section, report);
     sink
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::parse::{DEFAULT_YAML, parse};
-use crate::config::{Auth, SinkKind};
+use crate::config::{Auth, AzureIdentity, SinkKind};
 
 fn parsed(text: &str) -> Config {
     match parse(text, "f", &|_| None, "node") {
@@ -31,6 +31,11 @@ fn with_hidden_secrets(config: &Config) -> Config {
             Auth::None => {}
             Auth::Bearer(token) => hide(token),
             Auth::Basic { password, .. } => hide(password),
+            Auth::Azure(azure) => {
+                if let AzureIdentity::ClientSecret { secret, .. } = &mut azure.identity {
+                    hide(secret);
+                }
+            }
         }
     }
     config

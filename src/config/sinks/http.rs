@@ -1,6 +1,7 @@
 //! Type `http`, and what every other has that speaks HTTP: where to, as whom, trusting whom. Most of it may be secret: no
 //! value is shown in a mistake.
 
+pub mod azure;
 pub mod preset;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use hyper::Uri;
 use hyper::header::HeaderName;
 
+use self::azure::AzureAuth;
 use self::preset::Preset;
 use crate::config::Secret;
 use crate::config::keys::{HOUR, Key, Known, MINUTE, Number, PATH_OR_NULL, URL, URL_OR_NULL, key};
@@ -55,6 +57,8 @@ pub enum Auth {
         /// Password.
         password: Secret,
     },
+    /// `Authorization: Bearer` with a token of Microsoft Entra.
+    Azure(AzureAuth),
 }
 
 /// TLS trust and identity.
@@ -92,7 +96,7 @@ static OF_A_SINK: [Key; 2] = [
 ];
 
 /// Without numbers.
-static KEYS: [Key; 5] = [
+static KEYS: [Key; 6] = [
     key("url", URL),
     key(
         "headers",
@@ -100,6 +104,10 @@ static KEYS: [Key; 5] = [
     ),
     key("bearer_token", SECRET),
     key("basic", "a mapping with user and password"),
+    key(
+        "azure_auth",
+        "a mapping with one of client_secret, managed_identity and workload_identity",
+    ),
     key("tls", "a mapping"),
 ];
 
@@ -145,12 +153,14 @@ pub fn request_keys() -> Known {
     Known::of(&KEYS).numbers(&NUMBERS)
 }
 
-/// The keys of the mappings under them: `basic`, `tls`.
-pub fn inner_keys() -> [(&'static str, Known); 2] {
-    [
+/// The keys of the mappings under them: `basic`, `azure_auth`, `tls`.
+pub fn inner_keys() -> Vec<(&'static str, Known)> {
+    let mut places = vec![
         ("sinks.NAME.basic", Known::of(&BASIC)),
         ("sinks.NAME.tls", Known::of(&TLS)),
-    ]
+    ];
+    places.extend(azure::places());
+    places
 }
 
 /// Most further headers of one sink.
@@ -184,7 +194,7 @@ pub(super) fn check(section: &Section<'_>, sink: &mut HttpSink, report: &mut Rep
         Some(url) if section.entry("url").is_none() => url.clone_into(&mut sink.url),
         _ => url(section, sink, report),
     }
-    check_all_but_url(section, sink, report);
+    check_but_url(section, sink, report);
     if let Some(preset) = sink.preset {
         preset.complete(section, sink, report);
     }
@@ -193,10 +203,11 @@ pub(super) fn check(section: &Section<'_>, sink: &mut HttpSink, report: &mut Rep
 /// Fills in what every request has.
 pub fn check_request(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     url(section, http, report);
-    check_all_but_url(section, http, report);
+    check_but_url(section, http, report);
 }
 
-fn check_all_but_url(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
+/// Fills in what every request has, to a URL that is known.
+pub(super) fn check_but_url(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     section.numbers(&NUMBERS, http, report);
     headers(section, http, report);
     auth(section, http, report);
@@ -292,8 +303,10 @@ fn headers(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
         }
     }
     let authorized = names.iter().any(|name| name == "authorization");
-    if authorized && (section.entry("bearer_token").is_some() || section.entry("basic").is_some()) {
-        let text = "found Authorization beside bearer_token or basic; allowed is one of them";
+    let ways = ["bearer_token", "basic", "azure_auth"];
+    if authorized && ways.iter().any(|way| section.entry(way).is_some()) {
+        let text =
+            "found Authorization beside bearer_token, basic or azure_auth; allowed is one of them";
         report.add(map.place, &map.path, text);
     }
 }
@@ -302,6 +315,16 @@ fn auth(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     let token = section.field("bearer_token");
     if let Some(token) = token.as_ref().and_then(|field| secret(field, report)) {
         http.auth = Auth::Bearer(token);
+    }
+    if let Some(azure) = section.entry("azure_auth") {
+        if token.is_some() || section.entry("basic").is_some() {
+            let text = "found beside bearer_token or basic; allowed is one of them";
+            let path = join(&section.path, "azure_auth");
+            report.add(azure.place, &path, text);
+        }
+        if let Some(azure) = azure::check(section, report) {
+            http.auth = Auth::Azure(azure);
+        }
     }
     let Some(basic) = section.section("basic", Known::of(&BASIC), report) else {
         return;
@@ -392,6 +415,11 @@ pub(super) fn render(sink: &HttpSink, page: &mut Page) {
 /// Writes out what every request has.
 pub(in crate::config) fn render_request(http: &HttpSink, page: &mut Page) {
     page.scalar("url", &http.url);
+    render_but_url(http, page);
+}
+
+/// Writes out what every request has, to a URL that is written otherwise.
+pub(super) fn render_but_url(http: &HttpSink, page: &mut Page) {
     if http.headers.is_empty() {
         page.raw("headers", "{}");
     } else {
@@ -410,6 +438,7 @@ pub(in crate::config) fn render_request(http: &HttpSink, page: &mut Page) {
             page.secret("password", password);
             page.close();
         }
+        Auth::Azure(auth) => azure::render(auth, page),
     }
     render_tls(&http.tls, page);
     page.numbers(&NUMBERS, http);

@@ -89,7 +89,8 @@ impl Credentials {
             secrets.push(SecretHeader::new(&setting, name, Form::Plain, secret)?);
         }
         match &config.auth {
-            Auth::None => {}
+            // Tokens that are got from somewhere are not the credentials' to keep.
+            Auth::None | Auth::Azure(_) => {}
             Auth::Bearer(secret) => {
                 let form = Form::Bearer;
                 secrets.push(SecretHeader::new(
@@ -213,7 +214,8 @@ fn header_name(name: &str, auth: &Auth) -> Result<HeaderName, Mistake> {
         return Err(Mistake::new(setting, problem));
     }
     if name == AUTHORIZATION && *auth != Auth::None {
-        let problem = "bearer_token or basic sets this header already; leave one of them out";
+        let problem =
+            "bearer_token, basic or azure_auth sets this header already; leave one of them out";
         return Err(Mistake::new(setting, problem));
     }
     Ok(name)

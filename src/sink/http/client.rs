@@ -3,13 +3,14 @@
 //! Owns the connection pool and when it is made anew: when a TLS file changed, after a TLS failure, and every few
 //! minutes so that a name that now leads elsewhere is followed. Requests under way keep the pool they began with.
 
+mod read;
+
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::connect::capture_connection;
@@ -18,20 +19,19 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 
+use self::read::{read_head, read_whole};
 use super::auth::{CHECK_INTERVAL, Credentials};
 use super::body::TwoFrames;
 use super::connect::{Connector, Way, failure_of};
+use super::token::{Given, Tokens};
 use super::verdict::{Answer, Failure, fail, shown_url};
 use super::{Mistake, Surroundings, Wire, tls};
 use crate::clock::{Clock, Time};
-use crate::config::{HttpSink, Tls};
+use crate::config::{Auth, HttpSink, Tls};
 use crate::sink::{Reason, Verdict};
 
 /// Bytes of an answer that are kept for the reason's text, unless the protocol wants more.
 const HEAD_BYTES_MAX: usize = 4 * 1024;
-
-/// Bytes of an answer that are read so that its connection can be used again; a longer one costs the connection.
-const DRAIN_BYTES_MAX: usize = 64 * 1024;
 
 /// How long the rest of an answer may take once its status is known, since the status decides.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
@@ -99,6 +99,25 @@ struct Answered<'a> {
     whole: bool,
 }
 
+/// The answer to [`Exchange::call`].
+#[derive(Debug)]
+pub struct Called {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// All of its body.
+    pub body: Vec<u8>,
+    /// When it came, by the wall clock.
+    pub at: SystemTime,
+}
+
+/// Which credentials a request was made with.
+struct Shown {
+    credentials: u64,
+    token: Option<Given>,
+}
+
 /// The connections of one time, and what they were made from.
 #[derive(Default)]
 struct Connections {
@@ -126,6 +145,8 @@ pub struct Exchange {
     http2: bool,
     clock: Arc<dyn Clock>,
     credentials: Mutex<Credentials>,
+    /// In a box because they are asked for by an exchange of their own.
+    tokens: Option<Box<Tokens>>,
     connections: Mutex<Connections>,
 }
 
@@ -140,6 +161,10 @@ impl Exchange {
     ) -> Result<Exchange, Mistake> {
         let uri = checked_url(&config.url)?;
         tls::check(&config.tls, uri.scheme_str() == Some("https"))?;
+        let tokens = match &config.auth {
+            Auth::Azure(auth) => Some(Box::new(Tokens::new(surroundings, sink, config, auth)?)),
+            Auth::None | Auth::Bearer(_) | Auth::Basic { .. } => None,
+        };
         Ok(Exchange {
             sink: sink.to_string(),
             what: format!("POST {}", shown_url(&uri)),
@@ -153,6 +178,7 @@ impl Exchange {
             http2: wire.http2(),
             clock: Arc::clone(&surroundings.clock),
             credentials: Mutex::new(Credentials::new(config, wire)?),
+            tokens,
             connections: Mutex::default(),
         })
     }
@@ -176,26 +202,67 @@ impl Exchange {
     /// Fetches what is at the URL: its status and at most `bytes_max` bytes; more is a failure. The limit on the time
     /// is that of any request.
     pub async fn fetch(&self, bytes_max: usize) -> Result<(StatusCode, Vec<u8>), Failure> {
-        let fetched = self.fetched(bytes_max).await;
-        if let Err(failure) = &fetched {
-            self.suspect_tls(failure);
-        }
-        fetched
+        let called = self
+            .call(Method::GET, Outgoing::default(), bytes_max)
+            .await?;
+        Ok((called.status, called.body))
     }
 
-    async fn fetched(&self, bytes_max: usize) -> Result<(StatusCode, Vec<u8>), Failure> {
-        let (response, deadline, version) = self.send(Method::GET, Outgoing::default()).await?;
+    /// Makes one request for what is answered: at most `bytes_max` bytes; more is a failure.
+    pub async fn call(
+        &self,
+        method: Method,
+        outgoing: Outgoing,
+        bytes_max: usize,
+    ) -> Result<Called, Failure> {
+        let called = self.called(method, outgoing, bytes_max).await;
+        if let Err(failure) = &called {
+            self.suspect_tls(failure);
+        }
+        called
+    }
+
+    async fn called(
+        &self,
+        method: Method,
+        outgoing: Outgoing,
+        bytes_max: usize,
+    ) -> Result<Called, Failure> {
+        let (response, deadline, shown) = self.send(method, outgoing).await?;
         let (parts, body) = response.into_parts();
         let mut whole = Vec::new();
         let read = timeout_at(deadline, read_whole(body, bytes_max, &mut whole)).await;
         read.map_err(|_| self.timed_out())??;
-        if matches!(
-            parts.status,
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-        ) {
-            let _renewed: bool = self.credentials().doubt(version, self.clock.now());
+        let _renewed: bool = self.doubt(&mut self.credentials(), parts.status, false, &shown);
+        Ok(Called {
+            status: parts.status,
+            headers: parts.headers,
+            body: whole,
+            at: self.clock.wall(),
+        })
+    }
+
+    /// Takes note of whether the server took the credentials. Says whether there are others by now, or can be.
+    fn doubt(
+        &self,
+        credentials: &mut Credentials,
+        status: StatusCode,
+        refused: bool,
+        shown: &Shown,
+    ) -> bool {
+        let unknown = refused || status == StatusCode::UNAUTHORIZED;
+        let mut renewed = match (&self.tokens, &shown.token) {
+            (Some(tokens), Some(given)) if unknown => tokens.refused(given.version),
+            (Some(tokens), Some(_)) => {
+                tokens.taken();
+                false
+            }
+            _ => false,
+        };
+        if unknown || status == StatusCode::FORBIDDEN {
+            renewed |= credentials.doubt(shown.credentials, self.clock.now());
         }
-        Ok((parts.status, whole))
+        renewed
     }
 
     fn suspect_tls(&self, failure: &Failure) {
@@ -209,13 +276,21 @@ impl Exchange {
         Failure::passing("timeout", format!("no answer within {waited} ms"))
     }
 
-    /// Makes a request: the answer's head, by when the rest must be there, and the version of the credentials.
+    /// Makes a request: the answer's head, by when the rest must be there, and the credentials that were shown.
     async fn send(
         &self,
         method: Method,
         outgoing: Outgoing,
-    ) -> Result<(Response<Incoming>, Instant, u64), Failure> {
-        let (mut headers, version) = self.credentials().headers(self.clock.now())?;
+    ) -> Result<(Response<Incoming>, Instant, Shown), Failure> {
+        let token = match &self.tokens {
+            Some(tokens) => Some(tokens.get().await?),
+            None => None,
+        };
+        let (mut headers, credentials) = self.credentials().headers(self.clock.now())?;
+        if let Some(given) = &token {
+            headers.insert(AUTHORIZATION, given.value.clone());
+        }
+        let shown = Shown { credentials, token };
         headers.extend(outgoing.headers);
         let pool = self.pool()?;
         if method == Method::POST && outgoing.prefix.is_empty() && outgoing.body.is_empty() {
@@ -235,7 +310,7 @@ impl Exchange {
                 .insert(PROXY_AUTHORIZATION, auth.clone());
         }
         let (response, deadline) = self.response(&pool, request).await?;
-        Ok((response, deadline, version))
+        Ok((response, deadline, shown))
     }
 
     /// The sink's URL, with another path and query if these are given.
@@ -252,7 +327,7 @@ impl Exchange {
     async fn answer(&self, outgoing: Outgoing, judge: &Reading<'_>) -> Result<Verdict, Failure> {
         let head_bytes_max = outgoing.answer_bytes_max;
         let status_decides = outgoing.status_decides;
-        let (response, deadline, version) = self.send(Method::POST, outgoing).await?;
+        let (response, deadline, shown) = self.send(Method::POST, outgoing).await?;
         let (parts, body) = response.into_parts();
         let (mut head, mut trailers) = (Vec::new(), HeaderMap::new());
         let drained = match status_decides {
@@ -280,7 +355,7 @@ impl Exchange {
             head: &head,
             whole,
         };
-        Ok(self.judged(&answer, version, judge))
+        Ok(self.judged(&answer, &shown, judge))
     }
 
     /// The answer's head, and by when the rest must be there. The time for the request starts when there is a
@@ -311,9 +386,12 @@ impl Exchange {
 
     /// The verdict; where the server wants other credentials and there are others by now, that is no reason to
     /// pause.
-    fn judged(&self, answered: &Answered<'_>, version: u64, judge: &Reading<'_>) -> Verdict {
+    fn judged(&self, answered: &Answered<'_>, shown: &Shown, judge: &Reading<'_>) -> Verdict {
         let mut credentials = self.credentials();
-        let head = credentials.hide(answered.head);
+        let mut head = credentials.hide(answered.head);
+        if let Some(given) = &shown.token {
+            head = given.hide(head);
+        }
         let status = answered.status;
         let verdict = judge(&Answer {
             what: &self.what,
@@ -328,12 +406,10 @@ impl Exchange {
             Verdict::Pause(reason) => REFUSED.contains(&reason.code),
             _ => false,
         };
-        let unauthorized = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        let doubtful = unauthorized || refused;
-        let renewed = doubtful && credentials.doubt(version, self.clock.now());
+        let renewed = self.doubt(&mut credentials, status, refused, shown);
         match verdict {
             Verdict::Pause(Reason { code, text }) if renewed => {
-                let text = format!("{text} (the credentials have changed since)");
+                let text = format!("{text} (trying again with other credentials)");
                 Verdict::Retry {
                     after: None,
                     reason: Reason::new(code, text),
@@ -451,54 +527,4 @@ fn checked_url(url: &str) -> Result<Uri, Mistake> {
         Some(authority) if !authority.host().is_empty() => Ok(uri),
         _ => Err(Mistake::new("url", "names no host")),
     }
-}
-
-/// Reads the answer's body until its end, or until there is more than [`DRAIN_BYTES_MAX`] and `head_bytes_max` of it, and
-/// keeps its head. Whether that is all of it.
-async fn read_head(
-    mut body: Incoming,
-    head_bytes_max: usize,
-    head: &mut Vec<u8>,
-    trailers: &mut HeaderMap,
-) -> bool {
-    let mut drained = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return false };
-        let data = match frame.into_data() {
-            Ok(data) => data,
-            Err(other) => {
-                *trailers = other.into_trailers().unwrap_or_default();
-                continue;
-            }
-        };
-        let room = head_bytes_max.saturating_sub(head.len()).min(data.len());
-        head.extend_from_slice(data.get(..room).unwrap_or_default());
-        drained += data.len();
-        if drained > DRAIN_BYTES_MAX.max(head_bytes_max) {
-            return false;
-        }
-    }
-    drained <= head_bytes_max
-}
-
-/// Reads an answer's body, as long as it has at most `bytes_max` bytes.
-async fn read_whole(
-    mut body: Incoming,
-    bytes_max: usize,
-    whole: &mut Vec<u8>,
-) -> Result<(), Failure> {
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Failure::passing("reset", format!("the answer breaks off: {error}"))
-        })?;
-        let Some(data) = frame.data_ref() else {
-            continue;
-        };
-        if whole.len() + data.len() > bytes_max {
-            let text = format!("the answer has more than {bytes_max} bytes");
-            return Err(Failure::passing("too_long", text));
-        }
-        whole.extend_from_slice(data);
-    }
-    Ok(())
 }

@@ -136,7 +136,8 @@ pub fn judge(answer: &Answer<'_>) -> Verdict {
     }
 }
 
-fn shown_status(status: StatusCode) -> String {
+/// A status and its name.
+pub fn shown_status(status: StatusCode) -> String {
     match status.canonical_reason() {
         Some(name) => format!("{} {name}", status.as_u16()),
         None => status.as_u16().to_string(),
