@@ -26,6 +26,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const CORPUS_MIB: u64 = 512;
 /// Numbers of files by default; `LONGSHORE_BENCH_FILES` changes them.
 const FILES: [usize; 4] = [1, 10, 100, 1_000];
+/// The number of files for which every sink is measured.
+const FILES_OF_SINKS: usize = 10;
 /// How often each measurement is made; the references, by which all others are divided, oftener.
 const ROUNDS: usize = 2;
 const REFERENCE_ROUNDS: usize = 4;
@@ -72,12 +74,20 @@ fn report() -> Outcome<()> {
             bytes >> 20,
             bytes / lines
         );
-        let result = measure_all(&directory);
+        let result = measure_all(&directory, &measure::WHAT);
+        let sinks = match files {
+            FILES_OF_SINKS => Some(measure_all(&directory, &with_references(&measure::SINKS))),
+            _ => None,
+        };
         std::fs::remove_dir_all(&directory)?;
         let best = result?;
         print(&best);
         if goals::FILES.contains(&files) {
             goals::print(|what| of_split(&best, what));
+        }
+        if let Some(best) = sinks {
+            println!("### {files} files, each sink\n");
+            print(&best?);
         }
     }
     Ok(())
@@ -86,11 +96,15 @@ fn report() -> Outcome<()> {
 /// What was measured, with the best of its rounds.
 type Best = Vec<(&'static str, Measured)>;
 
+fn with_references(what: &[&'static str]) -> Vec<&'static str> {
+    [measure::REFERENCES.as_slice(), what].concat()
+}
+
 /// All measurements, round by round, so that what else the machine does meets the references as well.
-fn measure_all(directory: &Path) -> Outcome<Best> {
+fn measure_all(directory: &Path, all: &[&'static str]) -> Outcome<Best> {
     let mut best: Best = Vec::new();
     for round in 0..REFERENCE_ROUNDS {
-        for (at, what) in measure::WHAT.into_iter().enumerate() {
+        for (at, what) in all.iter().copied().enumerate() {
             let is_reference = measure::REFERENCES.contains(&what);
             if !is_reference && round >= ROUNDS {
                 continue;

@@ -29,6 +29,39 @@ pub const WHAT: [&str; 9] = [
     "http, zstd 1",
 ];
 
+/// One row for each further sink, as it is by default but for its compression; `http` stands beside them.
+pub const SINKS: [&str; 9] = [
+    "otlp over http, gzip 1",
+    "otlp over http without uid, gzip 1",
+    "otlp over grpc, gzip 1",
+    "elasticsearch, gzip 1",
+    "loki, snappy",
+    "splunk_hec, gzip 1",
+    "clickhouse, gzip 1",
+    "azure_logs, gzip 1",
+    "http with uid, gzip 1",
+];
+
+/// The keys of a sink of [`WHAT`] or [`SINKS`]; `url` is the receiver's, and behind a space that for HTTP/2.
+fn keys(sink: &str, url: &str) -> String {
+    let (url, url_of_h2) = url.split_once(' ').unwrap_or((url, ""));
+    match sink {
+        "http" => format!("type: http, url: '{url}/logs'"),
+        "http with uid" => format!("type: http, url: '{url}/logs', record_uid: true"),
+        "otlp over http" => format!("type: otlp, url: '{url}'"),
+        "otlp over http without uid" => format!("type: otlp, url: '{url}', record_uid: false"),
+        "otlp over grpc" => format!("type: otlp, protocol: grpc, url: '{url_of_h2}'"),
+        "splunk_hec" => format!("type: splunk_hec, url: '{url}', token: t"),
+        "azure_logs" => format!(
+            "type: azure_logs, endpoint: '{url}', dcr: dcr-{:032x}, azure_auth: {{client_secret: \
+             {{tenant_id: t, client_id: c, secret: s, authority: '{url}'}}}}",
+            1
+        ),
+        "elasticsearch" | "loki" | "clickhouse" => format!("type: {sink}, url: '{url}'"),
+        other => format!("type: {other}"),
+    }
+}
+
 /// What a measurement took.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
@@ -141,22 +174,19 @@ fn read(logs: &[PathBuf], split: bool) -> Outcome<()> {
 fn ship(what: &str, directory: &Path, url: &str, bytes: u64) -> Outcome<(Duration, u64, u64)> {
     let (sink, compression) = what.split_once(", ").unwrap_or((what, "none"));
     let (compression, level) = compression.split_once(' ').unwrap_or((compression, ""));
-    let level = if level.is_empty() {
-        String::new()
-    } else {
-        format!(", compression_level: {level}")
-    };
-    let target = if sink == "http" {
-        format!(", url: '{url}'")
-    } else {
-        String::new()
-    };
+    let mut keys = keys(sink, url);
+    if compression != "snappy" {
+        keys.push_str(&format!(", compression: {compression}"));
+    }
+    if !level.is_empty() {
+        keys.push_str(&format!(", compression_level: {level}"));
+    }
     // One of each measurement: where a checkpoint is, nothing would be left to read.
     let state = directory.join("state").join(std::process::id().to_string());
     std::fs::create_dir_all(&state)?;
     let text = format!(
         "node: bench\nstate_dir: {}\nlogs: {{pod_logs: {}, container_links: {}}}\n\
-         sinks: {{s: {{type: {sink}, compression: {compression}{level}{target}}}}}\n",
+         sinks: {{s: {{{keys}}}}}\n",
         state.display(),
         directory.join("pods").display(),
         directory.join("links").display(),
