@@ -23,12 +23,17 @@ use std::path::PathBuf;
 pub use self::secret::Secret;
 pub use self::sinks::SinkKind;
 pub use self::sinks::azure_logs::AzureLogsSink;
+pub use self::sinks::elasticsearch::{
+    BulkAction, DocumentSchema, ElasticsearchSink, IndexPart, index_parts,
+};
 pub use self::sinks::file::FileSink;
 pub use self::sinks::http::azure::{AzureAuth, AzureIdentity, Cloud};
 pub use self::sinks::http::{Auth, HttpSink, Tls};
 pub use self::sinks::kafka::{Address, KafkaSink, Sasl, ScramHash, Topic};
+pub use self::sinks::loki::{LokiField, LokiLabel, LokiSink};
 pub use self::sinks::otlp::{OtelNaming, OtlpProtocol, OtlpSink};
 pub use self::sinks::remote_write::{RemoteWriteSink, RemoteWriteVersion};
+pub use self::sinks::splunk_hec::{HecEvent, HecPart, SplunkHecSink, hec_parts};
 
 /// Everything the agent is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +136,8 @@ pub enum Compression {
     Gzip(u32),
     /// Zstandard, level 1-19.
     Zstd(i32),
+    /// The block format of snappy, for protocols that ask for it: a payload is compressed as a whole when it is sealed.
+    Snappy,
 }
 
 /// Where a sink starts in logs that exist when it first runs. Later logs start at their beginning.

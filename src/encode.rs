@@ -6,12 +6,19 @@
 //! that its format wants before the content.
 
 pub mod azure_logs;
+pub mod bulk;
 pub mod compress;
 pub mod frames;
+pub mod hec;
 pub mod json;
+pub mod loki;
 pub mod otlp;
 pub mod protobuf;
 pub mod rows;
+#[cfg(test)]
+mod testing;
+mod text;
+mod time;
 
 use std::ops::Range;
 
@@ -70,4 +77,35 @@ pub fn record_uid(uid_seed: u64, record: &Record<'_>) -> u128 {
     place[8..16].copy_from_slice(&record.end.to_le_bytes());
     place[16] = record.stream.index() as u8;
     xxhash_rust::xxh3::xxh3_128_with_seed(&place, uid_seed)
+}
+
+/// [`Encode::cut`] for formats whose payloads are their records one behind the other and nothing else.
+pub fn cut_records(whole: &[u8], ends: &[u32], keep: &[Range<u32>], out: &mut Vec<u8>) {
+    let end_of = |record: u32| {
+        ends.get(record as usize)
+            .map_or(whole.len(), |end| *end as usize)
+    };
+    for range in keep.iter().filter(|range| !range.is_empty()) {
+        let start = range.start.checked_sub(1).map_or(0, end_of);
+        let records = start..end_of(range.end - 1);
+        out.extend_from_slice(whole.get(records).unwrap_or_default());
+    }
+}
+
+/// Appends a uid as 32 hexadecimal digits.
+pub fn write_hex(uid: u128, out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 32];
+    for (pair, byte) in text
+        .as_chunks_mut::<2>()
+        .0
+        .iter_mut()
+        .zip(uid.to_be_bytes())
+    {
+        *pair = [
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ];
+    }
+    out.extend_from_slice(&text);
 }

@@ -7,12 +7,15 @@ pub mod azure_logs;
 pub mod blackhole;
 pub mod clickhouse;
 pub mod dead_letter;
+pub mod elasticsearch;
 pub mod file;
 pub mod gate;
 pub mod http;
 pub mod kafka;
+pub mod loki;
 pub mod otlp;
 mod outbox;
+pub mod splunk_hec;
 pub mod stdout;
 
 use std::time::Duration;

@@ -14,7 +14,8 @@ fn behind(kind: Compression) -> Option<Compression> {
         Compression::Gzip(..=1) => Some(Compression::Gzip(6)),
         Compression::Gzip(2..) => Some(Compression::Zstd(1)),
         Compression::Zstd(..=1) => Some(Compression::Zstd(3)),
-        Compression::Zstd(2..) => None,
+        Compression::Zstd(2..) => Some(Compression::Snappy),
+        Compression::Snappy => None,
     }
 }
 
@@ -24,5 +25,6 @@ pub fn name(kind: Compression) -> String {
         Compression::None => "none".to_owned(),
         Compression::Gzip(level) => format!("gzip {level}"),
         Compression::Zstd(level) => format!("zstd {level}"),
+        Compression::Snappy => "snappy".to_owned(),
     }
 }

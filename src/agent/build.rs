@@ -15,10 +15,14 @@ use crate::checkpoint::FileStore;
 use crate::clock::{Clock, Time};
 use crate::config::{
     Compression, Config, FileSink, HttpSink, Limits, OtlpSink, RowFormat, Sink, SinkKind,
+    SplunkHecSink,
 };
 use crate::encode::Encode;
 use crate::encode::azure_logs::AzureRows;
+use crate::encode::bulk::Bulk;
 use crate::encode::frames::Frames;
+use crate::encode::hec::Hec;
+use crate::encode::loki::Loki;
 use crate::encode::otlp::{Attributes, Otlp};
 use crate::encode::rows::Rows;
 use crate::files::Files;
@@ -36,10 +40,13 @@ use crate::sink::azure_logs::LogsIngestion;
 use crate::sink::blackhole::Blackhole;
 use crate::sink::clickhouse::Insert;
 use crate::sink::dead_letter::DeadLetterFile;
+use crate::sink::elasticsearch::Elasticsearch;
 use crate::sink::file::{FileTransport, Framing};
 use crate::sink::http::{Http, Surroundings, Wire};
 use crate::sink::kafka::{Batches, Kafka};
+use crate::sink::loki;
 use crate::sink::otlp::Signal;
+use crate::sink::splunk_hec::{Acknowledge, SplunkHec};
 use crate::sink::stdout::{StdoutTransport, Under, facts, refusal};
 use crate::sink::{self, Transport};
 
@@ -138,6 +145,12 @@ impl<'a> SinkParts<'a> {
                 Box::new(Otlp::new(node, cluster_name, resource, uid))
             }
             SinkKind::AzureLogs(_) => Box::new(AzureRows::new(Rows::new(rows, node, cluster_name))),
+            SinkKind::Elasticsearch(own) => Box::new(Bulk::new(own, rows, node, cluster_name)),
+            SinkKind::Loki(own) => {
+                let record_uid = rows.record_uid;
+                Box::new(Loki::new(own, node, cluster_name, record_uid))
+            }
+            SinkKind::SplunkHec(own) => Box::new(Hec::new(own, rows, node, cluster_name)),
             _ => Box::new(Rows::new(rows, node, cluster_name)),
         }
     }
@@ -191,15 +204,46 @@ impl<'a> SinkParts<'a> {
                 let protocol = LogsIngestion::new(config, &config.stream, Arc::clone(self.clock));
                 Box::new(self.http(&config.http, bell)?.speaking(protocol))
             }
+            SinkKind::Elasticsearch(own) => {
+                let http = self.http(&own.requests(), bell)?;
+                Box::new(http.speaking(Elasticsearch { ids: own.ids }))
+            }
+            SinkKind::Loki(own) => {
+                Box::new(self.http(&own.requests(), bell)?.judged_by(loki::judge))
+            }
+            SinkKind::SplunkHec(own) => Box::new(self.splunk(own, bell)?),
         })
     }
 
-    /// The way of the sink's rows over HTTP.
+    /// The way of the sink's records over HTTP.
     fn http(&self, http: &HttpSink, bell: &Bell) -> Result<Http, StartError> {
-        let wire = self.wire();
+        self.http_of(http, self.wire(), bell)
+    }
+
+    fn http_of(&self, http: &HttpSink, wire: Wire, bell: &Bell) -> Result<Http, StartError> {
         let (name, in_flight) = (&self.sink.name, self.sink.limits.requests_in_flight);
         let started = Http::start(name, http, wire, in_flight, self.network, bell.waker());
         started.map_err(|error| StartError::Sink(error.to_string()))
+    }
+
+    /// A channel of the collector's for one worker. Only payloads are compressed, so they say so themselves.
+    fn splunk(&self, own: &SplunkHecSink, bell: &Bell) -> Result<Http, StartError> {
+        let wire = self.wire();
+        let channel = fastrand::u128(..);
+        let acknowledge = Acknowledge::new(channel, own).map_err(|error| {
+            StartError::Sink(format!(
+                "sink {}: cannot use its url: {error}",
+                self.sink.name
+            ))
+        })?;
+        let protocol = SplunkHec::new(channel, wire.content_encoding, acknowledge);
+        let plain = Wire {
+            content_encoding: None,
+            ..wire
+        };
+        Ok(self
+            .http_of(&own.requests(), plain, bell)?
+            .speaking(protocol))
     }
 
     fn wire(&self) -> Wire {
@@ -383,6 +427,9 @@ impl<'a> SinkParts<'a> {
                 );
                 Box::new(started.map_err(|error| fail(&error))?)
             }
+            SinkKind::Elasticsearch(_) | SinkKind::Loki(_) | SinkKind::SplunkHec(_) => {
+                return Err(fail(&"takes no metrics"));
+            }
         })
     }
 
@@ -410,6 +457,8 @@ impl<'a> SinkParts<'a> {
             (RowFormat::JsonArray, Compression::None) => ("json", Framing::Lines),
             (RowFormat::JsonArray, Compression::Gzip(_)) => ("json.gz", Framing::Gzip),
             (RowFormat::JsonArray, Compression::Zstd(_)) => ("json.zst", Framing::Zstd),
+            // No configuration asks for it, and the file sink refuses the name.
+            (_, Compression::Snappy) => ("snappy", Framing::Lines),
         };
         let clock = Arc::clone(self.clock);
         FileTransport::start(&self.sink.name, file, suffix, framing, clock, bell.waker())

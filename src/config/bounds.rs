@@ -14,6 +14,9 @@
 //! + codec context                                    by codec and level
 //! ```
 //!
+//! Of a sink of type `elasticsearch`, also per worker: `requests_in_flight` answers of 1,024 bytes for each of
+//! `payload_records_max` records.
+//!
 //! Of a sink that takes metrics: `samples_bytes_max`, and two payloads of `payload_uncompressed_bytes_max` at most while
 //! one is encoded; of one that speaks remote write also 1,024 bytes for each of `metrics.series_max` series.
 //!
@@ -55,6 +58,8 @@ const SERIES_LABELS_BYTES: u64 = KIB;
 const SAMPLES_DESCRIPTORS: u64 = 3;
 /// One series of the node or a container: two snapshots and a line.
 pub const SERIES_BYTES: u64 = 512;
+/// What the answer to a bulk request says of one record, as text and taken apart.
+const ITEM_ANSWER_BYTES: u64 = KIB;
 /// A JSON string holds a byte as `\u00XX` at worst.
 const ESCAPE_FACTOR: u64 = 6;
 /// What a codec holds back before it writes: a block of zstd.
@@ -128,9 +133,17 @@ fn sink_bound(sink: &Sink, series: u64) -> Bound {
         }
         _ => workers * (BROKERS + 1),
     };
+    let answers = match &sink.kind {
+        SinkKind::Elasticsearch(_) => {
+            let records = u64::from(limits.payload_records_max);
+            limits.requests_in_flight as u64 * records * ITEM_ANSWER_BYTES
+        }
+        _ => 0,
+    };
+    let memory = worker_memory(limits, sink.payload_compression()) + answers;
     let logs = match sink.signals.logs {
         true => Bound {
-            memory_bytes: workers.saturating_mul(worker_memory(limits, sink.payload_compression()))
+            memory_bytes: workers.saturating_mul(memory)
                 + workers.saturating_mul(messages_memory(sink)),
             descriptors: workers * worker_descriptors + own + 1,
         },
@@ -175,7 +188,7 @@ fn messages_memory(sink: &Sink) -> u64 {
     let places = u64::from(limits.payload_records_max) * PLACE_BYTES;
     let request = 2 * kafka.message_bytes_max as u64;
     let context = match sink.compression {
-        Compression::None => 0,
+        Compression::None | Compression::Snappy => 0,
         Compression::Gzip(_) => GZIP_CONTEXT_BYTES,
         Compression::Zstd(level) => zstd_context_bytes(level),
     };
@@ -196,6 +209,8 @@ fn worker_memory(limits: &Limits, compression: Compression) -> u64 {
             RUN_STAGING_BYTES + record + CODEC_BLOCK_BYTES,
             zstd_context_bytes(level),
         ),
+        // A payload waits uncompressed until it is sealed, and may grow by a sixth if it does not compress.
+        Compression::Snappy => (uncompressed / 6 + CODEC_BLOCK_BYTES, uncompressed + staging),
     };
     let marks = u64::from(limits.payload_records_max) * MARK_BYTES;
     let payload = limits.payload_bytes_max as u64 + slack + marks + COMMITS * COMMIT_BYTES;

@@ -11,7 +11,7 @@ use super::pattern::Pattern;
 use super::scrape::Scrape;
 use super::sinks::http;
 use super::substitute::escape;
-use super::{Columns, Compression, Config, ReadFrom, RowFormat, Rows, Secret, Sink};
+use super::{Columns, Compression, Config, ReadFrom, RowFormat, Rows, Secret, Sink, SinkKind};
 
 /// What stands in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
@@ -223,6 +223,9 @@ impl Page {
         if has("columns") {
             self.rows(&sink.rows, sink.kind.renames_columns());
         }
+        if has("record_uid") && !matches!(sink.kind, SinkKind::Otlp(_)) {
+            self.raw("record_uid", sink.rows.record_uid);
+        }
         if has("compression") {
             self.compression(sink.compression);
         }
@@ -246,6 +249,8 @@ impl Page {
                 self.raw("compression", "zstd");
                 self.raw("compression_level", level);
             }
+            // A part of the protocol; no sink that has it has these keys.
+            Compression::Snappy => {}
         }
     }
 
@@ -292,7 +297,6 @@ impl Page {
             self.close();
         }
         self.raw("parse_json", rows.parse_json);
-        self.raw("record_uid", rows.record_uid);
     }
 }
 

@@ -5,11 +5,14 @@
 
 pub mod azure_logs;
 pub mod clickhouse;
+pub mod elasticsearch;
 pub mod file;
 pub mod http;
 pub mod kafka;
+pub mod loki;
 pub mod otlp;
 pub mod remote_write;
+pub mod splunk_hec;
 
 use self::clickhouse::ClickHouseSink;
 use super::keys::{Known, common};
@@ -17,8 +20,8 @@ use super::mistake::Report;
 use super::render::Page;
 use super::walk::Section;
 use super::{
-    AzureLogsSink, Compression, Config, FileSink, HttpSink, KafkaSink, Limits, OtlpSink, ReadFrom,
-    RemoteWriteSink, Rows, Signals, Sink,
+    AzureLogsSink, Compression, Config, ElasticsearchSink, FileSink, HttpSink, KafkaSink, Limits,
+    LokiSink, OtlpSink, ReadFrom, RemoteWriteSink, Rows, Signals, Sink, SplunkHecSink,
 };
 
 /// Level of a codec that is not told one: the fastest, for the node comes first.
@@ -45,6 +48,12 @@ pub enum SinkType {
     Otlp,
     /// [`SinkKind::AzureLogs`]
     AzureLogs,
+    /// [`SinkKind::Elasticsearch`]
+    Elasticsearch,
+    /// [`SinkKind::Loki`]
+    Loki,
+    /// [`SinkKind::SplunkHec`]
+    SplunkHec,
 }
 
 /// What a sink is.
@@ -68,11 +77,17 @@ pub enum SinkKind {
     Otlp(Box<OtlpSink>),
     /// The Logs Ingestion API of Azure Monitor.
     AzureLogs(Box<AzureLogsSink>),
+    /// Elasticsearch or OpenSearch; takes logs only.
+    Elasticsearch(Box<ElasticsearchSink>),
+    /// Grafana Loki; takes logs only.
+    Loki(Box<LokiSink>),
+    /// Splunk's HTTP Event Collector; takes logs only.
+    SplunkHec(Box<SplunkHecSink>),
 }
 
 impl SinkType {
     /// In the order of the reference.
-    pub const ALL: [SinkType; 9] = [
+    pub const ALL: [SinkType; 12] = [
         SinkType::Http,
         SinkType::File,
         SinkType::Stdout,
@@ -82,6 +97,9 @@ impl SinkType {
         SinkType::Kafka,
         SinkType::Otlp,
         SinkType::AzureLogs,
+        SinkType::Elasticsearch,
+        SinkType::Loki,
+        SinkType::SplunkHec,
     ];
 
     /// The word for it.
@@ -96,6 +114,9 @@ impl SinkType {
             SinkType::Kafka => "kafka",
             SinkType::Otlp => "otlp",
             SinkType::AzureLogs => "azure_logs",
+            SinkType::Elasticsearch => "elasticsearch",
+            SinkType::Loki => "loki",
+            SinkType::SplunkHec => "splunk_hec",
         }
     }
 
@@ -112,6 +133,11 @@ impl SinkType {
             SinkType::Kafka => Some(("sinks.NAME of type kafka", kafka::keys())),
             SinkType::Otlp => Some(("sinks.NAME of type otlp", otlp::keys())),
             SinkType::AzureLogs => Some(("sinks.NAME of type azure_logs", azure_logs::keys())),
+            SinkType::Elasticsearch => {
+                Some(("sinks.NAME of type elasticsearch", elasticsearch::keys()))
+            }
+            SinkType::Loki => Some(("sinks.NAME of type loki", loki::keys())),
+            SinkType::SplunkHec => Some(("sinks.NAME of type splunk_hec", splunk_hec::keys())),
         }
     }
 
@@ -126,6 +152,9 @@ impl SinkType {
             SinkType::Kafka => kafka::all_keys(),
             SinkType::Otlp => otlp::all_keys(),
             SinkType::AzureLogs => azure_logs::all_keys(),
+            SinkType::Elasticsearch => elasticsearch::all_keys(),
+            SinkType::Loki => loki::all_keys(),
+            SinkType::SplunkHec => splunk_hec::all_keys(),
         }
     }
 
@@ -133,7 +162,10 @@ impl SinkType {
     pub const fn takes(self) -> Signals {
         Signals {
             logs: !matches!(self, SinkType::RemoteWrite),
-            metrics: !matches!(self, SinkType::Kafka),
+            metrics: !matches!(
+                self,
+                SinkType::Kafka | SinkType::Elasticsearch | SinkType::Loki | SinkType::SplunkHec
+            ),
         }
     }
 }
@@ -159,6 +191,14 @@ impl SinkKind {
             SinkType::Kafka => SinkKind::Kafka(Box::default()),
             SinkType::Otlp => SinkKind::Otlp(Box::new(OtlpSink::new(String::new()))),
             SinkType::AzureLogs => SinkKind::AzureLogs(Box::default()),
+            SinkType::Elasticsearch => {
+                SinkKind::Elasticsearch(Box::new(ElasticsearchSink::new(String::new())))
+            }
+            SinkType::Loki => {
+                let cluster = config.cluster_name.is_some();
+                SinkKind::Loki(Box::new(LokiSink::new(String::new(), cluster)))
+            }
+            SinkType::SplunkHec => SinkKind::SplunkHec(Box::new(SplunkHecSink::new(String::new()))),
         }
     }
 
@@ -173,6 +213,9 @@ impl SinkKind {
             SinkKind::ClickHouse(_) => SinkType::ClickHouse,
             SinkKind::Kafka(_) => SinkType::Kafka,
             SinkKind::Otlp(_) => SinkType::Otlp,
+            SinkKind::Elasticsearch(_) => SinkType::Elasticsearch,
+            SinkKind::Loki(_) => SinkType::Loki,
+            SinkKind::SplunkHec(_) => SinkType::SplunkHec,
             SinkKind::AzureLogs(_) => SinkType::AzureLogs,
         }
     }
@@ -186,6 +229,9 @@ impl SinkKind {
             SinkKind::ClickHouse(sink) => Some(&sink.http),
             SinkKind::Otlp(sink) => Some(&sink.http),
             SinkKind::AzureLogs(sink) => Some(&sink.http),
+            SinkKind::Elasticsearch(sink) => Some(&sink.http),
+            SinkKind::Loki(sink) => Some(&sink.http),
+            SinkKind::SplunkHec(sink) => Some(&sink.http),
         }
     }
 
@@ -200,6 +246,9 @@ impl SinkKind {
             SinkKind::Kafka(sink) => kafka::check(section, sink, report),
             SinkKind::Otlp(sink) => otlp::check(section, sink, report),
             SinkKind::AzureLogs(sink) => azure_logs::check(section, sink, report),
+            SinkKind::Elasticsearch(sink) => elasticsearch::check(section, sink, report),
+            SinkKind::Loki(sink) => loki::check(section, sink, report),
+            SinkKind::SplunkHec(sink) => splunk_hec::check(section, sink, report),
         }
     }
 
@@ -219,6 +268,9 @@ impl SinkKind {
             SinkKind::Kafka(sink) => kafka::render(sink, page),
             SinkKind::Otlp(sink) => otlp::render(sink, page),
             SinkKind::AzureLogs(sink) => azure_logs::render(sink, page),
+            SinkKind::Elasticsearch(sink) => elasticsearch::render(sink, page),
+            SinkKind::Loki(sink) => loki::render(sink, page),
+            SinkKind::SplunkHec(sink) => splunk_hec::render(sink, page),
         }
     }
 }
@@ -254,6 +306,9 @@ impl Sink {
             SinkType::Kafka => kafka::preset(&mut sink),
             SinkType::Otlp => otlp::preset(&mut sink),
             SinkType::AzureLogs => azure_logs::preset(&mut sink),
+            SinkType::Elasticsearch => elasticsearch::preset(&mut sink),
+            SinkType::Loki => loki::preset(&mut sink),
+            SinkType::SplunkHec => splunk_hec::preset(&mut sink),
         }
         sink
     }
@@ -266,10 +321,13 @@ impl Sink {
         }
     }
 
-    /// Looks at what only shows when all keys have been taken over.
+    /// Checks what the keys of its type ask of those that every sink has.
     pub(super) fn check_whole(&self, section: &Section<'_>, report: &mut Report) {
-        if let SinkKind::AzureLogs(_) = &self.kind {
-            azure_logs::check_whole(section, self, report);
+        match &self.kind {
+            SinkKind::Elasticsearch(_) => elasticsearch::check_whole(section, self, report),
+            SinkKind::SplunkHec(_) => splunk_hec::check_whole(section, self, report),
+            SinkKind::AzureLogs(_) => azure_logs::check_whole(section, self, report),
+            _ => {}
         }
     }
 }

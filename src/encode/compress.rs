@@ -1,7 +1,7 @@
 //! Compression of payloads, streaming, and its undoing where a payload has to be cut.
 //!
 //! Invariant: what is appended between [`Compressor::begin`] and the end of [`Compressor::finish`] is one complete gzip
-//! member (RFC 1952) or Zstandard frame (RFC 8878), whatever became of the payload before.
+//! member (RFC 1952), Zstandard frame (RFC 8878) or snappy block, whatever became of the payload before.
 
 #[cfg(feature = "isal")]
 mod isal;
@@ -34,6 +34,8 @@ impl Compression {
             Compression::None => None,
             Compression::Gzip(_) => Some("gzip"),
             Compression::Zstd(_) => Some("zstd"),
+            // No content coding: protocols that have snappy say so by their content type.
+            Compression::Snappy => None,
         }
     }
 
@@ -43,6 +45,7 @@ impl Compression {
             Compression::None => None,
             Compression::Gzip(_) => Some("gz"),
             Compression::Zstd(_) => Some("zst"),
+            Compression::Snappy => Some("snappy"),
         }
     }
 }
@@ -60,6 +63,9 @@ pub enum CompressError {
     /// From the Zstandard library.
     #[error("cannot compress a payload with zstd: {0}")]
     Zstd(#[from] std::io::Error),
+    /// From the snappy library.
+    #[error("cannot compress a payload with snappy: {0}")]
+    Snappy(#[from] snap::Error),
     /// A step neither took nor gave anything.
     #[error("cannot compress a payload: the codec makes no progress")]
     Stuck,
@@ -71,7 +77,7 @@ pub enum DecompressError {
     /// The bytes are not one complete member or frame.
     #[error("cannot decompress a {codec} body: {what}")]
     Damaged {
-        /// `gzip` or `zstd`.
+        /// `gzip`, `zstd` or `snappy`.
         codec: &'static str,
         /// What is wrong with it.
         what: String,
@@ -98,6 +104,13 @@ impl DecompressError {
             what: what.to_string(),
         }
     }
+
+    fn snappy(what: impl ToString) -> DecompressError {
+        DecompressError::Damaged {
+            codec: "snappy",
+            what: what.to_string(),
+        }
+    }
 }
 
 /// Compresses one payload after another. The codec's memory is taken at the first payload and kept.
@@ -115,6 +128,13 @@ enum Codec {
     #[cfg(feature = "isal")]
     Isal(isal::IsalGzip),
     Zstd(Encoder<'static>),
+    Snappy(Box<Snappy>),
+}
+
+/// The block format knows no streams: the payload is kept until it is whole.
+struct Snappy {
+    codec: snap::raw::Encoder,
+    plain: Vec<u8>,
 }
 
 impl std::fmt::Debug for Compressor {
@@ -146,6 +166,12 @@ impl Compressor {
             #[cfg(feature = "isal")]
             (Codec::Isal(codec), _) => codec.reset(),
             (Codec::Zstd(codec), _) => codec.reinit()?,
+            (Codec::Snappy(snappy), _) => snappy.plain.clear(),
+            (Codec::None, Compression::Snappy) => {
+                let codec = snap::raw::Encoder::new();
+                let plain = Vec::new();
+                self.codec = Codec::Snappy(Box::new(Snappy { codec, plain }));
+            }
             (Codec::None, Compression::None) => {}
             (Codec::None, Compression::Gzip(level)) => {
                 self.codec = gzip_codec(level);
@@ -164,6 +190,7 @@ impl Compressor {
     pub fn write(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
         match &mut self.codec {
             Codec::None => out.extend_from_slice(input),
+            Codec::Snappy(snappy) => snappy.plain.extend_from_slice(input),
             Codec::Gzip(codec) => {
                 let mut input = input;
                 while !input.is_empty() {
@@ -195,6 +222,7 @@ impl Compressor {
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), CompressError> {
         match &mut self.codec {
             Codec::None => {}
+            Codec::Snappy(snappy) => snappy.finish(out)?,
             Codec::Gzip(codec) => {
                 while gzip_step(codec, &[], out, FlushCompress::Finish)?.1 != Status::StreamEnd {}
             }
@@ -213,6 +241,17 @@ impl Compressor {
             },
         }
         self.open = false;
+        Ok(())
+    }
+}
+
+impl Snappy {
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), snap::Error> {
+        let start = out.len();
+        out.resize(start + snap::raw::max_compress_len(self.plain.len()), 0);
+        let room = out.get_mut(start..).unwrap_or_default();
+        let len = self.codec.compress(&self.plain, room)?;
+        out.truncate(start + len);
         Ok(())
     }
 }
@@ -260,6 +299,7 @@ pub fn decompress(
         Compression::None => Err(DecompressError::TooLarge { bytes_max }),
         Compression::Gzip(_) => gunzip(body, out, bytes_max),
         Compression::Zstd(_) => unzstd(body, out, bytes_max),
+        Compression::Snappy => unsnap(body, out, bytes_max),
     };
     if done.is_err() {
         out.truncate(start);
@@ -300,6 +340,22 @@ fn gunzip(body: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Decomp
             (false, _) => {}
         }
     }
+}
+
+fn unsnap(body: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), DecompressError> {
+    if body.is_empty() {
+        return Err(DecompressError::snappy("its length is missing"));
+    }
+    let len = snap::raw::decompress_len(body).map_err(DecompressError::snappy)?;
+    if len > bytes_max {
+        return Err(DecompressError::TooLarge { bytes_max });
+    }
+    let start = out.len();
+    out.resize(start + len, 0);
+    let room = out.get_mut(start..).unwrap_or_default();
+    let decompressed = snap::raw::Decoder::new().decompress(body, room);
+    decompressed.map_err(DecompressError::snappy)?;
+    Ok(())
 }
 
 fn unzstd(body: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), DecompressError> {

@@ -7,17 +7,17 @@
 
 mod attributes;
 mod cut;
-mod time;
 
 use std::ops::Range;
 
 use self::attributes::put_string;
 pub use self::attributes::{Attributes, Value};
-use self::time::UnixTime;
 use super::protobuf::{
     close, fixed64, length_delimited, open, put_bytes, put_varint, varint, varint_bytes,
 };
-use super::{Encode, Encoded, Run, record_uid};
+use super::text::Text;
+use super::time::UnixTime;
+use super::{Encode, Encoded, Run, record_uid, write_hex};
 use crate::record::{ChainMeta, Flags, Level, Record, Stream};
 
 /// What the attributes' names mean: the release of the semantic conventions.
@@ -201,11 +201,11 @@ impl Encode for Otlp {
         text.put(out);
         out.extend_from_slice(tail);
         if self.record_uid {
-            out.extend_from_slice(&hex(record_uid(self.uid_seed, record)));
+            write_hex(record_uid(self.uid_seed, record), out);
         }
         out.extend_from_slice(&self.flags);
         Encoded {
-            replaced: matches!(text, Text::Broken { .. }),
+            replaced: text.is_broken(),
         }
     }
 
@@ -222,57 +222,6 @@ impl Encode for Otlp {
 
     fn content_type(&self) -> &'static str {
         "application/x-protobuf"
-    }
-}
-
-/// A message as the text that `AnyValue.string_value` must be.
-enum Text<'a> {
-    /// It is UTF-8.
-    Whole(&'a [u8]),
-    /// It is not: each maximal subpart that is not becomes U+FFFD, as in rows.
-    Broken { message: &'a [u8], bytes: usize },
-}
-
-const REPLACEMENT: &str = "\u{FFFD}";
-
-impl Text<'_> {
-    #[inline]
-    fn of(message: &[u8]) -> Text<'_> {
-        if simdutf8::basic::from_utf8(message).is_ok() {
-            return Text::Whole(message);
-        }
-        let chunks = message.utf8_chunks();
-        let bytes = chunks.map(|chunk| match chunk.invalid() {
-            [] => chunk.valid().len(),
-            _ => chunk.valid().len() + REPLACEMENT.len(),
-        });
-        Text::Broken {
-            message,
-            bytes: bytes.sum(),
-        }
-    }
-
-    #[inline]
-    fn bytes(&self) -> usize {
-        match self {
-            Text::Whole(message) => message.len(),
-            Text::Broken { bytes, .. } => *bytes,
-        }
-    }
-
-    #[inline]
-    fn put(&self, out: &mut Vec<u8>) {
-        match self {
-            Text::Whole(message) => out.extend_from_slice(message),
-            Text::Broken { message, .. } => {
-                for chunk in message.utf8_chunks() {
-                    out.extend_from_slice(chunk.valid().as_bytes());
-                    if !chunk.invalid().is_empty() {
-                        out.extend_from_slice(REPLACEMENT.as_bytes());
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -315,20 +264,6 @@ fn tail(stream: Stream, record_uid: bool) -> Vec<u8> {
 fn put_flags(flags: Flags, out: &mut Vec<u8>) {
     let names: Vec<&str> = flags.names().collect();
     put_string(ATTRIBUTES, FLAGS_ATTRIBUTE, &names.join(","), out);
-}
-
-/// A uid as hexadecimal digits.
-fn hex(uid: u128) -> [u8; UID_BYTES] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0; UID_BYTES];
-    let (pairs, _) = text.as_chunks_mut::<2>();
-    for (pair, byte) in pairs.iter_mut().zip(uid.to_be_bytes()) {
-        *pair = [
-            DIGITS[usize::from(byte >> 4)],
-            DIGITS[usize::from(byte & 15)],
-        ];
-    }
-    text
 }
 
 #[cfg(test)]

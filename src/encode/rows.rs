@@ -7,7 +7,7 @@ mod layout;
 
 use std::ops::Range;
 
-use super::{Encode, Encoded, Run, json, record_uid};
+use super::{Encode, Encoded, Run, cut_records, json, record_uid, write_hex};
 use crate::config::{RowFormat, Rows as RowsConfig};
 use crate::record::{ChainMeta, Record};
 use layout::{Described, Layout};
@@ -36,6 +36,13 @@ impl Rows {
             uid_seed: 0,
             first: true,
         }
+    }
+
+    /// The same, with the pod's uid alone in place of the object of the `KubernetesMetadata` column.
+    #[must_use]
+    pub fn with_flat_metadata(mut self) -> Rows {
+        self.layout.flat_metadata = true;
+        self
     }
 
     fn message(&self, message: &[u8], out: &mut Vec<u8>) -> bool {
@@ -131,20 +138,15 @@ impl Encode for Rows {
     }
 
     fn cut(&self, whole: &[u8], ends: &[u32], keep: &[Range<u32>], out: &mut Vec<u8>) {
-        let end_of = |record: u32| {
-            ends.get(record as usize)
-                .map_or(whole.len(), |end| *end as usize)
-        };
-        let start_of = |record: u32| record.checked_sub(1).map_or(0, end_of);
-        let ranges = keep.iter().filter(|range| !range.is_empty());
         match self.format {
-            RowFormat::Ndjson => {
-                for range in ranges {
-                    let rows = start_of(range.start)..end_of(range.end - 1);
-                    out.extend_from_slice(whole.get(rows).unwrap_or_default());
-                }
-            }
+            RowFormat::Ndjson => cut_records(whole, ends, keep, out),
             RowFormat::JsonArray => {
+                let end_of = |record: u32| {
+                    ends.get(record as usize)
+                        .map_or(whole.len(), |end| *end as usize)
+                };
+                let start_of = |record: u32| record.checked_sub(1).map_or(0, end_of);
+                let ranges = keep.iter().filter(|range| !range.is_empty());
                 // In front of each row stands one byte: the bracket before the first, a comma before the others.
                 let mut before = b'[';
                 for range in ranges {
@@ -167,24 +169,6 @@ impl Encode for Rows {
             RowFormat::JsonArray => "application/json",
         }
     }
-}
-
-/// Appends a uid as 32 hexadecimal digits.
-pub fn write_hex(uid: u128, out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0; 32];
-    for (pair, byte) in text
-        .as_chunks_mut::<2>()
-        .0
-        .iter_mut()
-        .zip(uid.to_be_bytes())
-    {
-        *pair = [
-            DIGITS[usize::from(byte >> 4)],
-            DIGITS[usize::from(byte & 15)],
-        ];
-    }
-    out.extend_from_slice(&text);
 }
 
 #[cfg(test)]

@@ -87,7 +87,13 @@ impl Concurrency {
 
 /// Whether a reason to try again says that the sink has too much to do. What cannot be reached at all is the gate's.
 pub fn is_overload(code: &str) -> bool {
-    matches!(code, "http_429" | "http_503" | "timeout")
+    const OF_PROTOCOLS: [&str; 4] = [
+        "es_rejected_execution_exception",
+        "rejected_execution_exception",
+        "hec_9_busy",
+        "hec_18_unhealthy",
+    ];
+    matches!(code, "http_429" | "http_503" | "timeout") || OF_PROTOCOLS.contains(&code)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ fn least(sink_type: &str) -> String {
     let needed = match sink_type {
         "file" | "stdout" | "blackhole" => String::new(),
         "azure_logs" => azure("managed_identity: {}"),
+        "splunk_hec" => "    url: https://logs.example/\n    token: {file: /token}\n".to_owned(),
         "kafka" => "    bootstrap_servers: [kafka.example:9092]\n    topic: logs\n".to_owned(),
         _ => "    url: https://logs.example/rows\n".to_owned(),
     };
@@ -124,6 +125,7 @@ fn is_needed(path: &str) -> bool {
         | "sinks.name.azure_auth.client_secret.secret" => {
             format!("{}    azure_auth: {{client_secret: {{}}}}\n", least("http"))
         }
+        "sinks.name.token" => "sinks: {name: {type: splunk_hec}}".to_owned(),
         "sinks.name.basic.user" | "sinks.name.basic.password" => {
             format!("{}    basic: {{}}\n", least("http"))
         }

@@ -13,15 +13,25 @@ mod azure_logs;
 /// Inserts into a table that knows tokens and uids.
 #[path = "sinks/clickhouse.rs"]
 mod clickhouse;
+/// Documents through the bulk interface of Elasticsearch and OpenSearch.
+#[path = "sinks/elasticsearch.rs"]
+mod elasticsearch;
 /// Rows as JSON lines over plain HTTP.
 #[path = "sinks/http.rs"]
 mod http;
+/// Lines for Loki, as protobuf and snappy.
+#[path = "sinks/loki.rs"]
+mod loki;
 /// OTLP over HTTP.
 #[path = "sinks/otlp.rs"]
 mod otlp;
+/// Events for Splunk's collector, with and without acknowledgement.
+#[path = "sinks/splunk_hec.rs"]
+mod splunk_hec;
 
 use std::collections::BTreeMap;
 
+use longshore::cli::check::check;
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, Log, Node, Row, Written, wait_for};
@@ -103,7 +113,8 @@ pub fn run<S: Keeper>(server: &StoreServer<S>, sink: Value) -> Vec<Kept> {
     let agent = Agent::run(&config);
     let written = Written::of(&logs);
     assert_eq!(written.len(), MESSAGES);
-    wait_for("the last third", String::new, || {
+    let sight = || format!("{}\n{:?}", agent.log(), server.violations());
+    wait_for("the last third", sight, || {
         (server.look(|store| store.count()) >= MESSAGES * 5 / 6).then_some(())
     });
     server.calm();
@@ -136,4 +147,16 @@ pub fn assert_each_once(kept: &[Kept]) {
         assert!(same, "two records with one uid: {other:?} {one:?}");
     }
     assert_eq!(by_uid.len(), MESSAGES);
+}
+
+/// What `longshore check --connect` says of a sink.
+fn tried(sink: Value) -> String {
+    let node = Node::new();
+    let config = node.configure(json!({"main": sink}), json!({}));
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    check(Some(&config), true, &mut out, &mut err);
+    let out = String::from_utf8(out).unwrap();
+    let told = |line: &&str| line.starts_with("#   sinks.main ") && line.contains("): ");
+    let line = out.lines().find(told);
+    line.unwrap_or_else(|| panic!("{out}")).to_owned()
 }

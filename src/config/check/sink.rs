@@ -36,7 +36,8 @@ pub(super) fn check(
     section.numbers(&SINK_NUMBERS, &mut sink, report);
     section.numbers(&LIMITS, &mut sink.limits, report);
     relations(&section, &sink.limits, report);
-    if sink.kind.of().keys().allowed("columns").is_some() {
+    // OTLP has records of its own form, with a `record_uid` of its own.
+    if !matches!(sink.kind, SinkKind::Otlp(_)) {
         rows::check(&section, &mut sink.rows, sink.signals, report);
     }
     compression(&section, &mut sink.compression, report);
@@ -120,6 +121,10 @@ enum Codec {
 }
 
 fn compression(section: &Section<'_>, compression: &mut Compression, report: &mut Report) {
+    if *compression == Compression::Snappy {
+        // A part of the protocol: there is nothing to choose.
+        return;
+    }
     let codecs = [
         ("none", Codec::None),
         ("gzip", Codec::Gzip),
@@ -130,7 +135,7 @@ fn compression(section: &Section<'_>, compression: &mut Compression, report: &mu
         return;
     }
     let codec = chosen.unwrap_or(match compression {
-        Compression::None => Codec::None,
+        Compression::None | Compression::Snappy => Codec::None,
         Compression::Gzip(_) => Codec::Gzip,
         Compression::Zstd(_) => Codec::Zstd,
     });

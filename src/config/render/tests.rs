@@ -29,7 +29,7 @@ fn with_hidden_secrets(config: &Config) -> Config {
         http.headers.iter_mut().for_each(|(_, secret)| hide(secret));
         match &mut http.auth {
             Auth::None => {}
-            Auth::Bearer(token) => hide(token),
+            Auth::Bearer(token) | Auth::Scheme { token, .. } => hide(token),
             Auth::Basic { password, .. } => hide(password),
             Auth::Azure(azure) => {
                 if let AzureIdentity::ClientSecret { secret, .. } = &mut azure.identity {

@@ -59,6 +59,15 @@ pub enum Auth {
     },
     /// `Authorization: Bearer` with a token of Microsoft Entra.
     Azure(AzureAuth),
+    /// `Authorization` with a scheme of the sink's protocol.
+    Scheme {
+        /// The setting that holds the token.
+        key: &'static str,
+        /// The word before it.
+        scheme: &'static str,
+        /// The token.
+        token: Secret,
+    },
 }
 
 /// TLS trust and identity.
@@ -352,6 +361,30 @@ fn auth(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     }
 }
 
+/// A token under `key` that is sent with `scheme`, in place of `bearer_token` and `basic`.
+pub(super) fn scheme(
+    section: &Section<'_>,
+    (key, scheme): (&'static str, &'static str),
+    http: &mut HttpSink,
+    report: &mut Report,
+) {
+    let Some(field) = section.field(key) else {
+        return;
+    };
+    if http.auth != Auth::None {
+        let text = "found beside bearer_token or basic; allowed is one of them";
+        report.add(field.place, &field.path, text);
+    }
+    let named = |name: &String| name.eq_ignore_ascii_case("authorization");
+    if http.headers.iter().any(|(name, _)| named(name)) {
+        let text = "found beside the header Authorization; allowed is one of them";
+        report.add(field.place, &field.path, text);
+    }
+    if let Some(token) = secret(&field, report) {
+        http.auth = Auth::Scheme { key, scheme, token };
+    }
+}
+
 fn tls(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
     let Some(inner) = section.section("tls", Known::of(&TLS), report) else {
         return;
@@ -439,6 +472,7 @@ pub(super) fn render_but_url(http: &HttpSink, page: &mut Page) {
             page.close();
         }
         Auth::Azure(auth) => azure::render(auth, page),
+        Auth::Scheme { key, token, .. } => page.secret(key, token),
     }
     render_tls(&http.tls, page);
     page.numbers(&NUMBERS, http);

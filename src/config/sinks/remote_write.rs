@@ -142,7 +142,7 @@ pub fn labels(
 }
 
 /// Names that begin with `__` are the receiver's own (Prometheus data model).
-fn is_label_name(name: &str) -> bool {
+pub(super) fn is_label_name(name: &str) -> bool {
     let first = |c: char| c.is_ascii_alphabetic() || c == '_';
     name.starts_with(first)
         && !name.starts_with("__")

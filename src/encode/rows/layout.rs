@@ -42,6 +42,8 @@ pub(super) struct Layout {
     pub(super) close: Vec<u8>,
     /// No column is always written: what comes first in a row depends on the record, and its comma is too much.
     pub(super) leading_comma: bool,
+    /// The `KubernetesMetadata` column is the pod's uid, not an object.
+    pub(super) flat_metadata: bool,
 }
 
 impl Layout {
@@ -59,6 +61,7 @@ impl Layout {
             flags: None,
             close: Vec::new(),
             leading_comma: false,
+            flat_metadata: false,
         };
         layout.first = Columns::NAMES.into_iter().find(|column| match *column {
             "ClusterName" => layout.cluster_name.is_some() && layout.has(column),
@@ -115,7 +118,9 @@ impl Layout {
             self.key("LogMessage", &mut before_message);
         }
         let mut metadata = Vec::new();
-        if self.has("KubernetesMetadata") {
+        if self.flat_metadata {
+            self.string("KubernetesMetadata", &chain.key.pod_uid, &mut metadata);
+        } else if self.has("KubernetesMetadata") {
             self.key("KubernetesMetadata", &mut metadata);
             metadata.extend_from_slice(b"{\"podUid\":");
             json::write_string(chain.key.pod_uid.as_bytes(), &mut metadata);

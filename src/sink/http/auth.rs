@@ -31,8 +31,11 @@ const HIDDEN_BYTES_MIN: usize = 4;
 /// How a secret becomes a header's value.
 enum Form {
     Plain,
-    Bearer,
-    Basic { user: String },
+    /// Behind a word that says what it is.
+    Scheme(&'static str),
+    Basic {
+        user: String,
+    },
 }
 
 impl Form {
@@ -40,7 +43,7 @@ impl Form {
     fn value(&self, secret: &str) -> Option<HeaderValue> {
         let text = match self {
             Form::Plain => secret.to_string(),
-            Form::Bearer => format!("Bearer {secret}"),
+            Form::Scheme(scheme) => format!("{scheme} {secret}"),
             Form::Basic { user } => {
                 format!("Basic {}", STANDARD.encode(format!("{user}:{secret}")))
             }
@@ -92,13 +95,17 @@ impl Credentials {
             // Tokens that are got from somewhere are not the credentials' to keep.
             Auth::None | Auth::Azure(_) => {}
             Auth::Bearer(secret) => {
-                let form = Form::Bearer;
+                let form = Form::Scheme("Bearer");
                 secrets.push(SecretHeader::new(
                     "bearer_token",
                     AUTHORIZATION,
                     form,
                     secret,
                 )?);
+            }
+            Auth::Scheme { key, scheme, token } => {
+                let form = Form::Scheme(scheme);
+                secrets.push(SecretHeader::new(key, AUTHORIZATION, form, token)?);
             }
             Auth::Basic { user, password } => {
                 if user.contains(':') {
@@ -170,7 +177,7 @@ impl Credentials {
             };
             let encoded = match secret.form {
                 Form::Basic { .. } => value.to_str().ok().and_then(|v| v.strip_prefix("Basic ")),
-                Form::Plain | Form::Bearer => None,
+                Form::Plain | Form::Scheme(_) => None,
             };
             for shown in [Some(plain.as_str()), encoded].into_iter().flatten() {
                 if shown.len() >= HIDDEN_BYTES_MIN {

@@ -163,7 +163,7 @@ impl Exchange {
         tls::check(&config.tls, uri.scheme_str() == Some("https"))?;
         let tokens = match &config.auth {
             Auth::Azure(auth) => Some(Box::new(Tokens::new(surroundings, sink, config, auth)?)),
-            Auth::None | Auth::Bearer(_) | Auth::Basic { .. } => None,
+            Auth::None | Auth::Bearer(_) | Auth::Basic { .. } | Auth::Scheme { .. } => None,
         };
         Ok(Exchange {
             sink: sink.to_string(),

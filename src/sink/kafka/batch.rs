@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::wire::{patch_len, put_len, put_varint, varint_len};
 use crate::config::{Compression, RowFormat};
 use crate::encode::compress::{CompressError, Compressor};
-use crate::encode::rows::write_hex;
+use crate::encode::write_hex;
 
 /// The header of every message: the uids of its records in order, 32 hexadecimal digits each, with commas between.
 pub const UID_HEADER: &[u8] = b"record_uid";
@@ -127,7 +127,8 @@ impl Packer {
         }
         let start = out.len();
         let codec: i16 = match self.compression {
-            Compression::None => 0,
+            // Snappy is for protocols that have nothing else: no configuration of this sink asks for it.
+            Compression::None | Compression::Snappy => 0,
             Compression::Gzip(_) => 1,
             Compression::Zstd(_) => 4,
         };
@@ -145,7 +146,7 @@ impl Packer {
         out.extend_from_slice(&(-1_i32).to_be_bytes()); // base sequence
         put_len(count, out);
         match self.compression {
-            Compression::None => out.extend_from_slice(&self.messages),
+            Compression::None | Compression::Snappy => out.extend_from_slice(&self.messages),
             Compression::Gzip(_) | Compression::Zstd(_) => {
                 self.compressor.begin()?;
                 self.compressor.write(&self.messages, out)?;

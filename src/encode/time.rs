@@ -14,7 +14,7 @@ const NANOS: u64 = 1_000_000_000;
 
 /// Reads timestamps, keeping the last one's minute.
 #[derive(Debug, Default)]
-pub(super) struct UnixTime {
+pub struct UnixTime {
     minute: [u8; MINUTE_BYTES],
     /// Seconds since 1970 at its beginning; `None` before 1970.
     seconds: Option<u64>,
@@ -23,7 +23,7 @@ pub(super) struct UnixTime {
 impl UnixTime {
     /// Nanoseconds since 1970; 0, which OTLP reads as "unknown", for what is before that or beyond 64 bits (2554).
     #[inline]
-    pub(super) fn of(&mut self, time: &TimeText) -> u64 {
+    pub fn of(&mut self, time: &TimeText) -> u64 {
         let text = time.as_bytes();
         let Some((minute, rest)) = text.split_first_chunk::<MINUTE_BYTES>() else {
             return 0;
