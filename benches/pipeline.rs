@@ -41,10 +41,10 @@ fn main() -> Outcome<()> {
         .as_slice()
     {
         [_, "receive"] => receiver::receive(),
-        [_, "measure", what, logs, url] => {
+        [_, "measure", what, logs, url, url_of_h2] => {
             println!(
                 "{}",
-                measure::measure(what, Path::new(logs), url)?.to_line()
+                measure::measure(what, Path::new(logs), [url, url_of_h2])?.to_line()
             );
             Ok(())
         }
@@ -157,11 +157,11 @@ fn run(what: &str, directory: &Path) -> Outcome<Measured> {
         .arg("receive")
         .stdout(Stdio::piped())
         .spawn()?;
-    let url = receiver::address_of(&mut receiver)?;
+    let urls = receiver::urls_of(&mut receiver)?;
     let output = Command::new(&program)
         .args(["measure", what])
         .arg(directory)
-        .arg(&url)
+        .args(&urls)
         .stderr(Stdio::inherit())
         .output();
     receiver.kill()?;

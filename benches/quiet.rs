@@ -95,7 +95,8 @@ fn report() -> Outcome<()> {
         let name = format!("longshore-quiet-{name}-{}", std::process::id());
         let scratch = Scratch(std::env::temp_dir().join(name));
         let mut processes = Ends(Vec::new());
-        let url = receiver::address_of(processes.start(&["receive"])?)?;
+        let [url, _] = receiver::urls_of(processes.start(&["receive"])?)?;
+        let url = format!("{url}/logs");
         let cost = scenario(&scratch.0, &url)?;
         println!("{cost}");
         if cost.peak_bytes > cost.bound_bytes {

@@ -29,6 +29,9 @@ pub const WHAT: [&str; 9] = [
     "http, zstd 1",
 ];
 
+/// Where the receiver is: by HTTP/1.1 and by HTTP/2.
+type Urls<'a> = [&'a str; 2];
+
 /// One row for each further sink, as it is by default but for its compression; `http` stands beside them.
 pub const SINKS: [&str; 9] = [
     "otlp over http, gzip 1",
@@ -42,9 +45,8 @@ pub const SINKS: [&str; 9] = [
     "http with uid, gzip 1",
 ];
 
-/// The keys of a sink of [`WHAT`] or [`SINKS`]; `url` is the receiver's, and behind a space that for HTTP/2.
-fn keys(sink: &str, url: &str) -> String {
-    let (url, url_of_h2) = url.split_once(' ').unwrap_or((url, ""));
+/// The keys of a sink of [`WHAT`] or [`SINKS`].
+fn keys(sink: &str, [url, url_of_h2]: Urls<'_>) -> String {
     match sink {
         "http" => format!("type: http, url: '{url}/logs'"),
         "http with uid" => format!("type: http, url: '{url}/logs', record_uid: true"),
@@ -119,7 +121,7 @@ impl Measured {
 }
 
 /// Measures in this process.
-pub fn measure(what: &str, directory: &Path, url: &str) -> Outcome<Measured> {
+pub fn measure(what: &str, directory: &Path, urls: Urls<'_>) -> Outcome<Measured> {
     let logs = logs(&directory.join("pods"))?;
     let bytes = logs
         .iter()
@@ -131,7 +133,7 @@ pub fn measure(what: &str, directory: &Path, url: &str) -> Outcome<Measured> {
             read(&logs, what == SPLIT)?;
             (start.elapsed(), 0, 0)
         }
-        _ => ship(what, directory, url, bytes)?,
+        _ => ship(what, directory, urls, bytes)?,
     };
     Ok(Measured {
         bytes,
@@ -171,10 +173,10 @@ fn read(logs: &[PathBuf], split: bool) -> Outcome<()> {
 }
 
 /// How long it took, the bytes of all rows, and the bytes that were sent for them.
-fn ship(what: &str, directory: &Path, url: &str, bytes: u64) -> Outcome<(Duration, u64, u64)> {
+fn ship(what: &str, directory: &Path, urls: Urls<'_>, bytes: u64) -> Outcome<(Duration, u64, u64)> {
     let (sink, compression) = what.split_once(", ").unwrap_or((what, "none"));
     let (compression, level) = compression.split_once(' ').unwrap_or((compression, ""));
-    let mut keys = keys(sink, url);
+    let mut keys = keys(sink, urls);
     if compression != "snappy" {
         keys.push_str(&format!(", compression: {compression}"));
     }

@@ -32,12 +32,16 @@ pub fn receive() -> Outcome<()> {
     Ok(())
 }
 
-/// The URLs of a receiver just started, with a space between.
-pub fn address_of(receiver: &mut Child) -> Outcome<String> {
+/// The URLs of a receiver just started: of HTTP/1.1 and of HTTP/2.
+pub fn urls_of(receiver: &mut Child) -> Outcome<[String; 2]> {
     let output = receiver.stdout.take().ok_or("the receiver has no output")?;
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line)?;
-    Ok(line.trim().to_owned())
+    let (first, second) = line
+        .trim()
+        .split_once(' ')
+        .ok_or("the receiver says no URLs")?;
+    Ok([first.to_owned(), second.to_owned()])
 }
 
 /// Status, and body as JSON, for what was asked for by this path.
