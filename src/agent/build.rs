@@ -14,8 +14,7 @@ use crate::catalog::feed::Feed;
 use crate::checkpoint::FileStore;
 use crate::clock::{Clock, Time};
 use crate::config::{
-    Compression, Config, FileSink, HttpSink, Limits, OtlpSink, RowFormat, Sink, SinkKind,
-    SplunkHecSink,
+    Compression, Config, FileSink, HttpSink, OtlpSink, RowFormat, Sink, SinkKind, SplunkHecSink,
 };
 use crate::encode::Encode;
 use crate::encode::azure_logs::AzureRows;
@@ -141,15 +140,11 @@ impl<'a> SinkParts<'a> {
             }
             SinkKind::Otlp(otlp) => {
                 let resource = Attributes::new(otlp.resource.clone());
-                let uid = otlp.record_uid;
-                Box::new(Otlp::new(node, cluster_name, resource, uid))
+                Box::new(Otlp::new(node, cluster_name, resource, rows.record_uid))
             }
             SinkKind::AzureLogs(_) => Box::new(AzureRows::new(Rows::new(rows, node, cluster_name))),
             SinkKind::Elasticsearch(own) => Box::new(Bulk::new(own, rows, node, cluster_name)),
-            SinkKind::Loki(own) => {
-                let record_uid = rows.record_uid;
-                Box::new(Loki::new(own, node, cluster_name, record_uid))
-            }
+            SinkKind::Loki(own) => Box::new(Loki::new(own, node, cluster_name, rows.record_uid)),
             SinkKind::SplunkHec(own) => Box::new(Hec::new(own, rows, node, cluster_name)),
             _ => Box::new(Rows::new(rows, node, cluster_name)),
         }
@@ -217,11 +212,22 @@ impl<'a> SinkParts<'a> {
 
     /// The way of the sink's records over HTTP.
     fn http(&self, http: &HttpSink, bell: &Bell) -> Result<Http, StartError> {
-        self.http_of(http, self.wire(), bell)
+        self.http_of(http, self.wire(), self.sink.limits.requests_in_flight, bell)
     }
 
-    fn http_of(&self, http: &HttpSink, wire: Wire, bell: &Bell) -> Result<Http, StartError> {
-        let (name, in_flight) = (&self.sink.name, self.sink.limits.requests_in_flight);
+    /// The way of the sink's rows of samples over HTTP: one at a time.
+    fn http_of_samples(&self, http: &HttpSink, bell: &Bell) -> Result<Http, StartError> {
+        self.http_of(http, self.wire(), 1, bell)
+    }
+
+    fn http_of(
+        &self,
+        http: &HttpSink,
+        wire: Wire,
+        in_flight: usize,
+        bell: &Bell,
+    ) -> Result<Http, StartError> {
+        let name = &self.sink.name;
         let started = Http::start(name, http, wire, in_flight, self.network, bell.waker());
         started.map_err(|error| StartError::Sink(error.to_string()))
     }
@@ -241,9 +247,9 @@ impl<'a> SinkParts<'a> {
             content_encoding: None,
             ..wire
         };
-        Ok(self
-            .http_of(&own.requests(), plain, bell)?
-            .speaking(protocol))
+        let in_flight = self.sink.limits.requests_in_flight;
+        let http = self.http_of(&own.requests(), plain, in_flight, bell)?;
+        Ok(http.speaking(protocol))
     }
 
     fn wire(&self) -> Wire {
@@ -349,15 +355,11 @@ impl<'a> SinkParts<'a> {
             }
             kind => {
                 // Rows of samples are counted before the last of a payload is written; half of a call is room enough.
-                let calls = Limits {
-                    payload_uncompressed_bytes_max: limits.payload_uncompressed_bytes_max / 2,
-                    ..limits.clone()
-                };
-                let limits = match kind {
-                    SinkKind::AzureLogs(_) => &calls,
-                    _ => limits,
-                };
-                let rows = SampleRows::new(&sink.rows, limits, &self.config.node, cluster_name);
+                let mut limits = limits.clone();
+                if let SinkKind::AzureLogs(_) = kind {
+                    limits.payload_uncompressed_bytes_max /= 2;
+                }
+                let rows = SampleRows::new(&sink.rows, &limits, &self.config.node, cluster_name);
                 (Box::new(rows), Codec::Http(sink.compression))
             }
         };
@@ -398,23 +400,18 @@ impl<'a> SinkParts<'a> {
                 if let Some(url) = own.metrics_url.take() {
                     own.url = url;
                 }
-                let started = Http::start(name, &own, self.wire(), 1, self.network, waker);
-                Box::new(started.map_err(|error| fail(&error))?)
+                Box::new(self.http_of_samples(&own, bell)?)
             }
             SinkKind::ClickHouse(config) => {
                 let insert = Insert::new(config, &config.metrics_table);
-                let http = &config.http;
-                let started = Http::start(name, http, self.wire(), 1, self.network, waker);
-                Box::new(started.map_err(|error| fail(&error))?.speaking(insert))
+                Box::new(self.http_of_samples(&config.http, bell)?.speaking(insert))
             }
             SinkKind::Kafka(_) => return Err(fail(&"takes no metrics")),
             SinkKind::Otlp(config) => Box::new(self.otlp(config, Signal::Metrics, 1, bell)?),
             SinkKind::AzureLogs(config) => {
                 let stream = &config.metrics_stream;
                 let protocol = LogsIngestion::new(config, stream, Arc::clone(self.clock));
-                let http = &config.http;
-                let started = Http::start(name, http, self.wire(), 1, self.network, waker);
-                Box::new(started.map_err(|error| fail(&error))?.speaking(protocol))
+                Box::new(self.http_of_samples(&config.http, bell)?.speaking(protocol))
             }
             SinkKind::RemoteWrite(config) => {
                 let started = Versions::start(

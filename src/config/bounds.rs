@@ -127,11 +127,9 @@ fn sink_bound(sink: &Sink, series: u64) -> Bound {
         SinkKind::File(_) => 3,
         // Has no workers; its one connection is the samples'.
         SinkKind::RemoteWrite(_) => 0,
-        // A connection may be opened while an idle one is being closed.
-        kind if kind.request().is_some() => {
-            workers * (2 * limits.requests_in_flight as u64 + token_descriptors(kind))
-        }
-        _ => workers * (BROKERS + 1),
+        SinkKind::Kafka(_) => workers * (BROKERS + 1),
+        // All others speak HTTP. A connection may be opened while an idle one is being closed.
+        kind => workers * (2 * limits.requests_in_flight as u64 + token_descriptors(kind)),
     };
     let answers = match &sink.kind {
         SinkKind::Elasticsearch(_) => {

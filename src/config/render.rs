@@ -11,7 +11,7 @@ use super::pattern::Pattern;
 use super::scrape::Scrape;
 use super::sinks::http;
 use super::substitute::escape;
-use super::{Columns, Compression, Config, ReadFrom, RowFormat, Rows, Secret, Sink, SinkKind};
+use super::{Columns, Compression, Config, ReadFrom, RowFormat, Rows, Secret, Sink};
 
 /// What stands in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
@@ -223,7 +223,7 @@ impl Page {
         if has("columns") {
             self.rows(&sink.rows, sink.kind.renames_columns());
         }
-        if has("record_uid") && !matches!(sink.kind, SinkKind::Otlp(_)) {
+        if has("record_uid") {
             self.raw("record_uid", sink.rows.record_uid);
         }
         if has("compression") {

@@ -269,6 +269,51 @@ impl<'n> Section<'n> {
         self.choice(key, &[("true", true), ("false", false)], report)
     }
 
+    /// Puts the texts of the mapping under `key` into `texts`, which has defaults; null takes one of these out. There are
+    /// at most `most`, and `wrong_name` says what is wrong with a name, if something is.
+    pub fn texts_or_null(
+        &self,
+        key: &str,
+        most: usize,
+        wrong_name: impl Fn(&str) -> Option<&'static str>,
+        texts: &mut Vec<(String, Option<String>)>,
+        report: &mut Report,
+    ) {
+        let Some(entry) = self.entry(key) else {
+            return;
+        };
+        let path = join(&self.path, key);
+        let known = Known::default();
+        let Some(map) = Section::of(&entry.value, path, entry.place, known, report) else {
+            return;
+        };
+        if map.entries.len() > most {
+            let text = format!("found {}; allowed are {most}", map.entries.len());
+            report.add(map.place, &map.path, text);
+        }
+        for entry in map.entries.iter().take(most) {
+            let Some(mut field) = map.field(&entry.key) else {
+                continue;
+            };
+            if let Some(wrong) = wrong_name(&entry.key) {
+                report.add(entry.place, &field.path, wrong);
+                continue;
+            }
+            field.allowed = "a text of 1 to 1024 printable characters, or null".to_owned();
+            let value = match field.text() {
+                None if field.is_null() => None,
+                Some(text) if is_name(text) => Some(text.to_owned()),
+                _ => {
+                    field.refuse(report);
+                    continue;
+                }
+            };
+            texts.retain(|(name, _)| *name != entry.key);
+            texts.push((entry.key.clone(), value));
+        }
+        texts.sort();
+    }
+
     /// Sets every number that is there.
     pub fn numbers<T>(&self, numbers: &[Number<T>], into: &mut T, report: &mut Report) {
         for number in numbers {

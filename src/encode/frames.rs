@@ -8,10 +8,10 @@
 use std::ops::Range;
 
 use super::rows::Rows;
+use super::time::UnixTime;
 use super::{Encode, Encoded, Run, record_uid};
 use crate::config::{RowFormat, Rows as RowsConfig, Topic};
 use crate::record::{ChainMeta, Record};
-use crate::tail::time::unix_ns;
 
 /// First byte of a run frame. Behind it: the length of the rest (u32), the length of the topic (u16), topic, key.
 const RUN: u8 = 1;
@@ -28,6 +28,7 @@ pub struct Frames {
     /// Writes lines; the line end is cut off.
     rows: Rows,
     topic: Topic,
+    time: UnixTime,
     uid_seed: u64,
 }
 
@@ -46,6 +47,7 @@ impl Frames {
         Frames {
             rows: Rows::new(&config, node, cluster_name),
             topic,
+            time: UnixTime::default(),
             uid_seed: 0,
         }
     }
@@ -81,8 +83,8 @@ impl Encode for Frames {
         let start = out.len();
         out.extend_from_slice(&[RECORD, 0, 0, 0, 0]);
         out.extend_from_slice(&record_uid(self.uid_seed, record).to_le_bytes());
-        let time_ms = unix_ns(record.time).unwrap_or(0).div_euclid(1_000_000);
-        out.extend_from_slice(&time_ms.to_le_bytes());
+        let time_ms = self.time.of(record.time) / 1_000_000;
+        out.extend_from_slice(&time_ms.cast_signed().to_le_bytes());
         let encoded = self.rows.record(record, out);
         if out.last() == Some(&b'\n') {
             out.pop();

@@ -53,8 +53,8 @@ const ROOMS: &[Row] = &[
     ),
     (
         &["encode"],
-        &["record", "config", "tail"],
-        "records to bytes: knows neither where from nor where to; of the reader, how its times are read",
+        &["record", "config"],
+        "records to bytes: knows neither where from nor where to",
     ),
     (
         &["sink"],

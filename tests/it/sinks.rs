@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use longshore::cli::check::check;
 use serde_json::{Value, json};
 
-use crate::agent::{Agent, Log, Node, Row, Written, wait_for};
+use crate::agent::{Agent, Ledger, Log, Node, Row, Written, wait_for};
 use crate::store::{Store, StoreServer};
 
 /// Messages of one run.
@@ -147,6 +147,46 @@ pub fn assert_each_once(kept: &[Kept]) {
         assert!(same, "two records with one uid: {other:?} {one:?}");
     }
     assert_eq!(by_uid.len(), MESSAGES);
+}
+
+/// Has a container write ordinary lines, the messages `taken`, and the messages `refused` with ordinary lines behind each.
+/// Fails unless the refused ones, and no others, become dead letters with all of `words` in them, and the store has
+/// all others. Gives how many those are.
+fn assert_only_refused<S: Keeper>(
+    server: &StoreServer<S>,
+    sink: Value,
+    [taken, refused]: [&[&str]; 2],
+    words: &[&str],
+) -> usize {
+    let node = Node::new();
+    let config = node.configure(json!({"main": hurried(sink)}), json!({}));
+    let mut log = node.container("p", "web");
+    log.write(250);
+    taken.iter().for_each(|message| log.say(message));
+    let mut refused_bytes = 0;
+    for message in refused {
+        let before = Written::of([&log]).bytes;
+        log.say(message);
+        refused_bytes += Written::of([&log]).bytes - before;
+        log.write(150);
+    }
+    let written = Written::of([&log]);
+    let agent = Agent::run(&config);
+    agent.wait_for("all but what is refused to be delivered", |answer| {
+        let ledger = Ledger::of(answer, "main");
+        ledger.pending == 0 && ledger.seen == written.bytes
+    });
+    let dropped = agent.ledger("main").dropped;
+    assert_eq!(dropped, [("rejected".to_owned(), refused_bytes)].into());
+    agent.stop();
+    let letters = node.path("state/sinks/main/dead-letters-0/dead-letters.ndjson");
+    let letters = std::fs::read_to_string(letters).unwrap();
+    assert_eq!(letters.lines().count(), refused.len(), "{letters}");
+    for word in words {
+        assert!(letters.contains(word), "{letters}");
+    }
+    assert!(server.violations().is_empty(), "{:#?}", server.violations());
+    written.len() - refused.len()
 }
 
 /// What `longshore check --connect` says of a sink.

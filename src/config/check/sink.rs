@@ -36,10 +36,7 @@ pub(super) fn check(
     section.numbers(&SINK_NUMBERS, &mut sink, report);
     section.numbers(&LIMITS, &mut sink.limits, report);
     relations(&section, &sink.limits, report);
-    // OTLP has records of its own form, with a `record_uid` of its own.
-    if !matches!(sink.kind, SinkKind::Otlp(_)) {
-        rows::check(&section, &mut sink.rows, sink.signals, report);
-    }
+    rows::check(&section, &mut sink.rows, sink.signals, report);
     compression(&section, &mut sink.compression, report);
     if let Some(read_from) = read_from(&section, report) {
         sink.read_from = read_from;

@@ -236,8 +236,7 @@ fn labels(
     for entry in map.entries {
         if !super::remote_write::is_label_name(&entry.key) {
             let path = join(&map.path, &entry.key);
-            let text = "not a name for a label; allowed is a-z, A-Z, 0-9 and _, not beginning with a digit or __";
-            report.add(entry.place, &path, text);
+            report.add(entry.place, &path, super::remote_write::WRONG_LABEL_NAME);
             continue;
         }
         let Some(label) = label(&map, &entry.key, report) else {

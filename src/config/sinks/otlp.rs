@@ -5,7 +5,6 @@ use crate::config::keys::{Key, Known, common, key};
 use crate::config::mistake::Report;
 use crate::config::render::{Page, quoted};
 use crate::config::walk::{Section, is_name};
-use crate::config::yaml::join;
 use crate::config::{HttpSink, Sink};
 
 /// OTLP.
@@ -19,8 +18,6 @@ pub struct OtlpSink {
     pub resource: Vec<(String, Option<String>)>,
     /// What the node's metrics are called.
     pub otel_naming: OtelNaming,
-    /// Whether records have `log.record.uid`.
-    pub record_uid: bool,
 }
 
 /// What carries OTLP.
@@ -51,7 +48,6 @@ impl OtlpSink {
             protocol: OtlpProtocol::Http,
             resource: Vec::new(),
             otel_naming: OtelNaming::Prometheus,
-            record_uid: true,
         }
     }
 }
@@ -90,8 +86,9 @@ pub(super) fn all_keys() -> Known {
         .and(keys())
 }
 
-/// Servers take 4 MiB before compression, unless they are told otherwise.
+/// Servers take 4 MiB before compression, unless they are told otherwise. Repeats are told by `log.record.uid`.
 pub(super) fn preset(sink: &mut Sink) {
+    sink.rows.record_uid = true;
     sink.limits.payload_uncompressed_bytes_max = 3_584 * 1024;
 }
 
@@ -110,57 +107,21 @@ pub(super) fn check(section: &Section<'_>, sink: &mut OtlpSink, report: &mut Rep
     if let Some(naming) = section.choice("otel_naming", &NAMINGS, report) {
         sink.otel_naming = naming;
     }
-    if let Some(uid) = section.switch("record_uid", report) {
-        sink.record_uid = uid;
-    }
     let path = sink.http.url.split('?').next().unwrap_or_default();
     let path = path.trim_end_matches('/');
     if SIGNAL_PATHS.iter().any(|signal| path.ends_with(signal)) {
         let text = "ends in the path of a signal, which is added by the agent; leave it out";
         section.add("url", report, text);
     }
-    resource(section, &mut sink.resource, report);
-}
-
-fn resource(
-    section: &Section<'_>,
-    attributes: &mut Vec<(String, Option<String>)>,
-    report: &mut Report,
-) {
-    let Some(entry) = section.entry("resource") else {
-        return;
-    };
-    let path = join(&section.path, "resource");
-    let known = Known::default();
-    let Some(map) = Section::of(&entry.value, path, entry.place, known, report) else {
-        return;
-    };
-    if map.entries.len() > ATTRIBUTES_MAX {
-        let text = format!("found {}; allowed are {ATTRIBUTES_MAX}", map.entries.len());
-        report.add(map.place, &map.path, text);
-    }
-    for entry in map.entries.iter().take(ATTRIBUTES_MAX) {
-        let Some(mut field) = map.field(&entry.key) else {
-            continue;
-        };
-        if !is_name(&entry.key) {
-            let text = "not a name for an attribute; allowed are 1 to 1024 printable characters";
-            report.add(entry.place, &field.path, text);
-            continue;
-        }
-        field.allowed = "a text of 1 to 1024 printable characters, or null".to_owned();
-        let value = match field.text() {
-            None if field.is_null() => None,
-            Some(text) if is_name(text) => Some(text.to_owned()),
-            _ => {
-                field.refuse(report);
-                continue;
-            }
-        };
-        attributes.retain(|(name, _)| *name != entry.key);
-        attributes.push((entry.key.clone(), value));
-    }
-    attributes.sort();
+    let wrong = "not a name for an attribute; allowed are 1 to 1024 printable characters";
+    let wrong_name = |name: &str| (!is_name(name)).then_some(wrong);
+    section.texts_or_null(
+        "resource",
+        ATTRIBUTES_MAX,
+        wrong_name,
+        &mut sink.resource,
+        report,
+    );
 }
 
 /// The word for a choice.
@@ -174,7 +135,6 @@ pub(super) fn render(sink: &OtlpSink, page: &mut Page) {
     http::render_request(&sink.http, page);
     page.raw("protocol", word(&PROTOCOLS, &sink.protocol));
     page.raw("otel_naming", word(&NAMINGS, &sink.otel_naming));
-    page.raw("record_uid", sink.record_uid);
     if sink.resource.is_empty() {
         page.raw("resource", "{}");
         return;
@@ -218,7 +178,7 @@ mod tests {
         };
         assert_eq!(otlp.protocol, OtlpProtocol::Grpc);
         assert_eq!(otlp.otel_naming, OtelNaming::Semconv);
-        assert!(!otlp.record_uid);
+        assert!(!config.sinks[0].rows.record_uid);
         let name = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
         assert_eq!(
             otlp.resource,

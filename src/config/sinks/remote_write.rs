@@ -4,8 +4,7 @@ use super::http;
 use crate::config::keys::{Key, Known, LABELS, common, key};
 use crate::config::mistake::Report;
 use crate::config::render::Page;
-use crate::config::walk::{Section, is_name};
-use crate::config::yaml::join;
+use crate::config::walk::Section;
 use crate::config::{Compression, HttpSink, Sink};
 
 /// Prometheus remote write.
@@ -104,42 +103,13 @@ pub fn labels(
     labels: &mut Vec<(String, Option<String>)>,
     report: &mut Report,
 ) {
-    let Some(entry) = section.entry("labels") else {
-        return;
-    };
-    let path = join(&section.path, "labels");
-    let known = Known::default();
-    let Some(map) = Section::of(&entry.value, path, entry.place, known, report) else {
-        return;
-    };
-    if map.entries.len() > LABELS_MAX {
-        let text = format!("found {}; allowed are {LABELS_MAX}", map.entries.len());
-        report.add(map.place, &map.path, text);
-    }
-    for entry in map.entries.iter().take(LABELS_MAX) {
-        if !is_label_name(&entry.key) {
-            let path = join(&map.path, &entry.key);
-            let text = "not a name for a label; allowed is a-z, A-Z, 0-9 and _, not beginning with a digit or __";
-            report.add(entry.place, &path, text);
-            continue;
-        }
-        let Some(mut field) = map.field(&entry.key) else {
-            continue;
-        };
-        field.allowed = "a text of 1 to 1024 printable characters, or null".to_owned();
-        let value = match field.text() {
-            None if field.is_null() => None,
-            Some(text) if is_name(text) => Some(text.to_owned()),
-            _ => {
-                field.refuse(report);
-                continue;
-            }
-        };
-        labels.retain(|(name, _)| *name != entry.key);
-        labels.push((entry.key.clone(), value));
-    }
-    labels.sort();
+    let wrong_name = |name: &str| (!is_label_name(name)).then_some(WRONG_LABEL_NAME);
+    section.texts_or_null("labels", LABELS_MAX, wrong_name, labels, report);
 }
+
+/// What is said of a name that is none for a label.
+pub(super) const WRONG_LABEL_NAME: &str =
+    "not a name for a label; allowed is a-z, A-Z, 0-9 and _, not beginning with a digit or __";
 
 /// Names that begin with `__` are the receiver's own (Prometheus data model).
 pub(super) fn is_label_name(name: &str) -> bool {

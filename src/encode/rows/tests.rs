@@ -3,60 +3,10 @@ use serde_json::{Map, Value};
 
 use super::*;
 use crate::config::Columns;
-use crate::record::{ChainKey, Flags, Level, Stream, TimeText};
+use crate::encode::testing::{Owned, Runs, chain};
+use crate::record::{Flags, Level, Stream};
 
 const SEED: u64 = 7;
-
-type Runs = Vec<(ChainMeta, Vec<Owned>)>;
-
-fn chain(pod: &str) -> ChainMeta {
-    ChainMeta {
-        key: ChainKey {
-            pod_uid: format!("uid of {pod}"),
-            container: "app \"one\"".to_owned(),
-            restart: 2,
-        },
-        namespace: "shop".to_owned(),
-        pod: pod.to_owned(),
-        container_id: "0123abcd".to_owned(),
-    }
-}
-
-/// A record that owns its parts.
-#[derive(Clone, Debug)]
-struct Owned {
-    time: TimeText,
-    stream: Stream,
-    message: Vec<u8>,
-    level: Level,
-    flags: Flags,
-    start: u64,
-}
-
-impl Owned {
-    fn of(message: &[u8]) -> Owned {
-        Owned {
-            time: TimeText::new(b"2024-02-29T23:59:59.000000001Z"),
-            stream: Stream::Stderr,
-            message: message.to_vec(),
-            level: Level::Warning,
-            flags: Flags::NONE,
-            start: 1000,
-        }
-    }
-
-    fn record(&self) -> Record<'_> {
-        Record {
-            time: &self.time,
-            stream: self.stream,
-            message: &self.message,
-            level: self.level,
-            flags: self.flags,
-            start: self.start,
-            end: self.start + self.message.len() as u64 + 1,
-        }
-    }
-}
 
 /// What encoding some runs gave.
 #[derive(Debug, Default, PartialEq)]

@@ -2,8 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Keeper, Kept, assert_each_once, run};
-use crate::agent::{Agent, Ledger, Node, Written};
+use super::{Keeper, Kept, assert_each_once, assert_only_refused, run};
 use crate::store::{Asked, Store, StoreServer, Told};
 
 /// A table with a deduplication window, which merges rows of one uid when it is read.
@@ -98,26 +97,13 @@ fn nothing_is_lost_and_final_shows_each_row_once() {
 /// A row that the table cannot store costs no other row.
 #[test]
 fn a_row_that_cannot_be_stored_is_the_only_dead_letter() {
-    let node = Node::new();
-    let mut log = node.container("p", "web");
-    log.write(500);
-    let poison = "line 250 of p/web ............................................................";
+    let poison = "this is poison";
     let table = Table {
         poison: Some(poison.to_owned()),
         ..Table::default()
     };
     let server = StoreServer::start(table, None);
-    let mut sink = sink(&server);
-    sink["flush_interval_ms"] = json!(20);
-    let agent = Agent::run(&node.configure(json!({"main": sink}), json!({})));
-    agent.wait_for("the verdict", |status| {
-        let ledger = Ledger::of(status, "main");
-        ledger.pending == 0 && ledger.seen > 0
-    });
-    let ledger = agent.ledger("main");
-    assert_eq!(ledger.delivered_lines + 1, Written::of([&log]).lines);
-    assert!(ledger.dropped.contains_key("rejected"), "{ledger:?}");
-    agent.stop();
-    assert_eq!(server.look(|table| table.rows.len()), 499);
-    assert_eq!(server.violations(), Vec::<String>::new());
+    let words = [poison, "Cannot parse datetime"];
+    let taken = assert_only_refused(&server, sink(&server), [&[], &[poison]], &words);
+    assert_eq!(server.look(|table| table.rows.len()), taken);
 }

@@ -1,11 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::{Keeper, Kept, MESSAGES, assert_each_once, hurried, run, tried};
-use crate::agent::{Agent, Ledger, Node, Written, of_sink};
+use super::{Keeper, Kept, MESSAGES, assert_each_once, assert_only_refused, hurried, run, tried};
+use crate::agent::{Agent, Node, Written, of_sink};
 use crate::store::{Asked, Store, StoreServer, Told};
 
 /// `logproto.PushRequest` and what is in it, by their public field numbers.
@@ -253,34 +252,11 @@ fn nothing_is_lost_and_lines_are_in_order() {
 /// The lines that Loki refuses, of which it does not say all, are found; each of the others is kept once.
 #[test]
 fn lines_that_are_refused_cost_no_other() {
-    const REFUSED: usize = 3;
     let server = StoreServer::start(loki(), None);
-    let node = Node::new();
-    let config = node.configure(json!({"main": hurried(sink(&server))}), json!({}));
-    let mut log = node.container("p", "web");
-    let mut poison_bytes = 0;
-    for number in 0..REFUSED {
-        log.write(150);
-        let before = Written::of([&log]).bytes;
-        log.say(&format!("this is poison {number}"));
-        poison_bytes += Written::of([&log]).bytes - before;
-    }
-    log.write(50);
-    let written = Written::of([&log]);
-    let agent = Agent::run(&config);
-    agent.wait_for("all but the poison to be delivered", |answer| {
-        let ledger = Ledger::of(answer, "main");
-        ledger.pending == 0 && ledger.seen == written.bytes
-    });
-    let dropped = agent.ledger("main").dropped;
-    assert_eq!(dropped, [("rejected".to_owned(), poison_bytes)].into());
-    agent.stop();
-    let letters = node.path("state/sinks/main/dead-letters-0/dead-letters.ndjson");
-    let letters = fs::read_to_string(letters).unwrap();
-    assert_eq!(letters.lines().count(), REFUSED, "{letters}");
-    assert!(letters.contains("as the test says"), "{letters}");
-    assert_eq!(server.look(|loki| loki.count()), 500);
-    assert!(server.violations().is_empty(), "{:#?}", server.violations());
+    let refused = ["this is poison 0", "this is poison 1", "this is poison 2"];
+    let words = ["as the test says"];
+    let taken = assert_only_refused(&server, sink(&server), [&[], &refused], &words);
+    assert_eq!(server.look(|loki| loki.count()), taken);
 }
 
 /// Without the tenant that Loki asks for the sink pauses and says what it was told.
