@@ -20,6 +20,7 @@ use crate::catalog::chain::{Identity, Loss};
 use crate::pipeline::chains::{ChainState, Replay, SegmentState};
 use crate::pipeline::ledger::Accounts;
 use crate::pipeline::payload::{Cursors, Frontier, Skip};
+use crate::pods::PodState;
 use crate::record::{ChainKey, ChainMeta};
 
 /// Where one worker stands.
@@ -91,6 +92,7 @@ impl From<ChainLine> for SavedChain {
             namespace: line.namespace,
             pod: line.pod,
             container_id: String::new(),
+            pod_state: PodState::Unasked,
         };
         SavedChain {
             meta: Arc::new(meta),

@@ -28,6 +28,7 @@ pub mod node;
 pub mod own_log;
 pub mod own_pod;
 pub mod pipeline;
+pub mod pods;
 pub mod record;
 pub mod samples;
 pub mod scrape;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::pods::PodState;
+
 /// Which of its two outputs the container wrote to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stream {
@@ -233,4 +235,6 @@ pub struct ChainMeta {
     pub pod: String,
     /// The runtime's id of the container; empty while nothing names it.
     pub container_id: String,
+    /// What the cluster says of its pod.
+    pub pod_state: PodState,
 }

@@ -1,3 +1,4 @@
-//! What is wanted, and how urgent it is.
+//! What is wanted, how urgent it is, and what becomes of it before it is encoded.
 
 pub mod level;
+pub mod plan;

@@ -9,6 +9,7 @@ use longshore::config::{RowFormat, Rows as RowsConfig};
 use longshore::encode::otlp::{Attributes, Otlp};
 use longshore::encode::rows::Rows;
 use longshore::encode::{Encode, Run, json};
+use longshore::pods::PodState;
 use longshore::record::{ChainKey, ChainMeta, Flags, Level, Record, Stream, TimeText};
 use longshore::select::level;
 use longshore::tail::join::{JoinPool, Place};
@@ -138,6 +139,7 @@ impl<'a> Stages<'a> {
                 namespace: "shop".to_owned(),
                 pod: "web-5d9c7b8f6d-x2x7k".to_owned(),
                 container_id: "3f6c".repeat(16),
+                pod_state: PodState::Unasked,
             },
         };
         stages.join(|joined, content, messages, records| {

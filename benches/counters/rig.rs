@@ -18,6 +18,7 @@ use longshore::encode::rows::Rows;
 use longshore::files::{FileHandle, Meta, NodeFiles};
 use longshore::pipeline::board::{Board, Counters};
 use longshore::pipeline::worker::{Parts, Worker};
+use longshore::pods::PodState;
 use longshore::record::{ChainKey, ChainMeta};
 use longshore::sink::Reason;
 use longshore::sink::blackhole::{Blackhole, Swallowed};
@@ -72,6 +73,7 @@ impl Rig {
             store: Box::new(NoStore),
             board: Arc::new(Board::new("counted", 0)),
             forget_after: Duration::from_secs(600),
+            planner: longshore::select::plan::Planner::default(),
             seed: 7,
         };
         let mut segments = Vec::new();
@@ -160,6 +162,7 @@ fn chain(path: &Path, docker: bool, number: usize) -> Outcome<(Arc<Chain>, Arc<S
         namespace: "shop".to_owned(),
         pod: format!("web-5d9c7b8f6d-{number:05}"),
         container_id: "3f6c".repeat(16),
+        pod_state: PodState::Unasked,
     };
     let chain = Arc::new(Chain::new(meta, docker, false, None));
     chain.set_segments(vec![Arc::clone(&segment)]);

@@ -35,6 +35,7 @@ use crate::samples::remote_write::RemoteWrite;
 use crate::samples::remote_write::transport::Versions;
 use crate::samples::rows::Rows as SampleRows;
 use crate::samples::shape::Shape;
+use crate::select::plan::Planner;
 use crate::sink::azure_logs::LogsIngestion;
 use crate::sink::blackhole::Blackhole;
 use crate::sink::clickhouse::Insert;
@@ -126,6 +127,7 @@ impl<'a> SinkParts<'a> {
             store: Box::new(store),
             board: Arc::clone(board),
             forget_after: Duration::from_millis(self.config.logs.forget_after_ms),
+            planner: Planner::default(),
             seed: fastrand::u64(..),
         })
     }

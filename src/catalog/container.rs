@@ -19,6 +19,7 @@ use super::sight::{How, sight};
 use super::tracked::{Growth, Tracked};
 use crate::clock::Time;
 use crate::files::Kind;
+use crate::pods::PodState;
 use crate::record::{ChainKey, ChainMeta};
 
 /// A container directory.
@@ -425,6 +426,7 @@ impl Container {
     }
 
     fn track(&self, env: &Env, now: Time, restart: u32, docker: Option<Docker>) -> Tracked {
+        let id = docker.as_ref().map(|docker| docker.id.clone());
         let meta = ChainMeta {
             key: ChainKey {
                 pod_uid: self.pod.uid.clone(),
@@ -433,10 +435,8 @@ impl Container {
             },
             namespace: self.pod.namespace.clone(),
             pod: self.pod.pod.clone(),
-            container_id: docker
-                .as_ref()
-                .map(|docker| docker.id.clone())
-                .unwrap_or_default(),
+            container_id: id.unwrap_or_default(),
+            pod_state: PodState::Unasked,
         };
         let own = env
             .own_pod

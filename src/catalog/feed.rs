@@ -181,6 +181,7 @@ impl Feed {
 mod tests {
     use super::*;
     use crate::catalog::chain::{Segment, Source};
+    use crate::pods::PodState;
     use crate::record::ChainMeta;
 
     fn feeds(workers: &[usize]) -> Vec<Arc<Feed>> {
@@ -205,6 +206,7 @@ mod tests {
             namespace: "ns".to_owned(),
             pod: "p".to_owned(),
             container_id: String::new(),
+            pod_state: PodState::Unasked,
         };
         let chain = Chain::new(meta, false, false, None);
         let source = Source {

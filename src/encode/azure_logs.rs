@@ -103,6 +103,7 @@ impl Encode for AzureRows {
 
 #[cfg(test)]
 mod tests {
+    use crate::pods::PodState;
     use proptest::prelude::*;
 
     use super::*;
@@ -125,6 +126,7 @@ mod tests {
             namespace: "ns".to_owned(),
             pod: "p".to_owned(),
             container_id: String::new(),
+            pod_state: PodState::Unasked,
         };
         let described = encoder.describe(&chain);
         let mut out = Vec::new();

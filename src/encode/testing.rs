@@ -5,6 +5,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::{Encode, Run};
+use crate::pods::PodState;
 use crate::record::{ChainKey, ChainMeta, Flags, Level, Record, Stream, TimeText};
 
 /// Runs, each of a chain's records.
@@ -21,6 +22,7 @@ pub fn chain(pod: &str) -> ChainMeta {
         namespace: "shop".to_owned(),
         pod: pod.to_owned(),
         container_id: "0123abcd".to_owned(),
+        pod_state: PodState::Unasked,
     }
 }
 

@@ -13,6 +13,7 @@ use super::payload::{Cursors, Frontier, Skip};
 use crate::catalog::chain::{Chain, Identity, Loss, Segment};
 use crate::clock::Time;
 use crate::record::{ChainKey, ChainMeta};
+use crate::select::plan::Plan;
 use crate::tail::read::Inflating;
 
 /// One segment, as one sink stands to it.
@@ -160,6 +161,8 @@ pub struct ChainState {
     pub meta: Arc<ChainMeta>,
     /// The same, in the sink's format.
     pub described: Vec<u8>,
+    /// What this sink does with it.
+    pub plan: Plan,
     /// The key as text: what the uids of its records begin with.
     pub uid_base: String,
     /// Oldest first.
@@ -194,6 +197,7 @@ impl ChainState {
         ChainState {
             chain: None,
             described: Vec::new(),
+            plan: Plan::default(),
             uid_base: meta.key.to_string(),
             meta,
             segments: Vec::new(),

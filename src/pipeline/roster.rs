@@ -85,6 +85,7 @@ impl Worker {
         if state.described.is_empty() || !Arc::ptr_eq(&meta, &state.meta) {
             self.builder.leave();
             state.described = self.builder.encoder().describe(&meta);
+            state.plan = self.planner.plan(&meta);
             state.meta = meta;
         }
         let observed = state.observe(sink);

@@ -20,6 +20,7 @@ use crate::config::{Limits, ReadFrom, Sink};
 use crate::encode::Encode;
 use crate::files::Files;
 use crate::record::ChainKey;
+use crate::select::plan::Planner;
 use crate::sink::Transport;
 use crate::sink::dead_letter::DeadLetters;
 use crate::tail::join::JoinPool;
@@ -58,6 +59,8 @@ pub struct Parts {
     pub board: Arc<Board>,
     /// How long a chain must be absent before its cursors are forgotten.
     pub forget_after: Duration,
+    /// Decides what becomes of a chain's records.
+    pub planner: Planner,
     /// Decides the jitter.
     pub seed: u64,
 }
@@ -75,6 +78,7 @@ pub struct Worker {
     /// By slot; most are quiet, and the list may grow.
     pub(super) chains: Vec<Option<Box<ChainState>>>,
     pub(super) slots: HashMap<ChainKey, u32>,
+    pub(super) planner: Planner,
     pub(super) schedule: Schedule,
     pub(super) builder: Builder,
     pub(super) join: JoinPool,
@@ -132,6 +136,7 @@ impl Worker {
                 &limits,
                 parts.seed,
             ),
+            planner: parts.planner,
             schedule: Schedule::new(block_bytes),
             block: vec![0; block_bytes],
             line_bytes_max: block_bytes - Frontier::BYTES_MAX,

@@ -13,6 +13,7 @@ use longshore::config::{
 };
 use longshore::encode::frames::Frames;
 use longshore::encode::{Encode, Run};
+use longshore::pods::PodState;
 use longshore::record::{ChainKey, ChainMeta, Flags, Level, Record, Stream, TimeText};
 use longshore::sink::kafka::{Batches, Kafka};
 use longshore::sink::{Attempt, Item, Transport, Verdict};
@@ -52,6 +53,7 @@ fn payload(pods: &[u32]) -> Bytes {
             namespace: "shop".to_owned(),
             pod: "web".to_owned(),
             container_id: String::new(),
+            pod_state: PodState::Unasked,
         };
         let described = frames.describe(&chain);
         let run = Run {

@@ -16,8 +16,13 @@ const ROOMS: &[Row] = &[
     (&["files"], &[], "a seam: knows nothing of the project"),
     (&["waker"], &[], "passed between threads of any room"),
     (
+        &["pods"],
+        &["waker"],
+        "who the node's pods are; whoever asks the cluster fills it",
+    ),
+    (
         &["record"],
-        &[],
+        &["pods"],
         "the one schema that the reader fills and every encoder reads",
     ),
     (&["own_pod"], &[], "pure over an environment and /proc"),
@@ -38,7 +43,9 @@ const ROOMS: &[Row] = &[
     ),
     (
         &["catalog"],
-        &["clock", "files", "waker", "record", "own_pod", "config"],
+        &[
+            "clock", "files", "waker", "pods", "record", "own_pod", "config",
+        ],
         "what exists on the node, whoever reads it: knows neither lines nor sinks",
     ),
     (
@@ -48,12 +55,12 @@ const ROOMS: &[Row] = &[
     ),
     (
         &["select"],
-        &["record", "tail"],
+        &["clock", "pods", "record", "config", "tail"],
         "judges messages; reads JSON with the reader's scanner",
     ),
     (
         &["encode"],
-        &["record", "config"],
+        &["pods", "record", "config"],
         "records to bytes: knows neither where from nor where to",
     ),
     (
@@ -74,15 +81,16 @@ const ROOMS: &[Row] = &[
     (
         &["pipeline", "checkpoint"],
         &[
-            "clock", "files", "record", "config", "catalog", "tail", "select", "encode", "sink",
+            "clock", "files", "pods", "record", "config", "catalog", "tail", "select", "encode",
+            "sink",
         ],
         "the loop, and its states as they are written down",
     ),
     (
         &["admin"],
         &[
-            "clock", "record", "config", "node", "own_log", "catalog", "sink", "samples",
-            "pipeline",
+            "clock", "pods", "record", "config", "node", "own_log", "catalog", "select", "sink",
+            "samples", "pipeline",
         ],
         "shows what the others publish, and is needed by none of them",
     ),
@@ -92,11 +100,13 @@ const ROOMS: &[Row] = &[
             "clock",
             "files",
             "waker",
+            "pods",
             "own_pod",
             "node",
             "config",
             "own_log",
             "catalog",
+            "select",
             "encode",
             "sink",
             "samples",
@@ -110,7 +120,7 @@ const ROOMS: &[Row] = &[
     (
         &["cli"],
         &[
-            "clock", "record", "own_pod", "config", "own_log", "catalog", "tail", "select",
+            "clock", "pods", "record", "own_pod", "config", "own_log", "catalog", "tail", "select",
             "encode", "pipeline", "agent",
         ],
         "the commands; `read` goes without an agent",

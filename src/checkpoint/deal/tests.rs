@@ -3,6 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::pods::PodState;
 use crate::record::ChainMeta;
 
 fn saved(name: u8, delivered: u64) -> SavedChain {
@@ -21,6 +22,7 @@ fn saved(name: u8, delivered: u64) -> SavedChain {
         namespace: "ns".to_owned(),
         pod: "p".to_owned(),
         container_id: String::new(),
+        pod_state: PodState::Unasked,
     };
     SavedChain {
         meta: Arc::new(meta),

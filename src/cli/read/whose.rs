@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::catalog::path::{
     PodName, container_name, docker_id, docker_log_name, link_id, log_name,
 };
+use crate::pods::PodState;
 use crate::record::{ChainKey, ChainMeta};
 
 /// Container link to pod log to docker's file: more links than these are not followed.
@@ -22,6 +23,7 @@ pub(super) fn nobody() -> ChainMeta {
         namespace: String::new(),
         pod: String::new(),
         container_id: String::new(),
+        pod_state: PodState::Unasked,
     }
 }
 

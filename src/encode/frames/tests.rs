@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::pods::PodState;
 use crate::record::{ChainKey, Flags, Level, Stream, TimeText};
 
 const TIME: &[u8] = b"2024-02-29T23:59:59.000000001Z";
@@ -22,6 +23,7 @@ fn chain(number: u8) -> ChainMeta {
         namespace: format!("ns{}", number % 2),
         pod: "web-0".to_owned(),
         container_id: String::new(),
+        pod_state: PodState::Unasked,
     }
 }
 

@@ -7,6 +7,7 @@ use self::messages::{
     AnyValue, KeyValue, LogRecord, Request, Resource, ResourceLogs, Scope, ScopeLogs, Value,
 };
 use super::*;
+use crate::pods::PodState;
 use crate::record::{ChainKey, TimeText};
 
 /// An attribute whose value is text.
@@ -123,6 +124,7 @@ fn chain(pod: &str) -> ChainMeta {
         namespace: "shop".to_owned(),
         pod: pod.to_owned(),
         container_id: "0123abcd".to_owned(),
+        pod_state: PodState::Unasked,
     }
 }
 

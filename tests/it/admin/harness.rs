@@ -22,6 +22,7 @@ use longshore::config::{
 use longshore::own_log::limit::RateLimit;
 use longshore::pipeline::board::{Board, ChainView, Health, SegmentView, View};
 use longshore::pipeline::ledger::{Accounts, Amount};
+use longshore::pods::PodState;
 use longshore::record::{ChainKey, ChainMeta};
 
 /// A clock that goes on when told.
@@ -349,6 +350,7 @@ pub fn chain(pod: &str, restart: u32, pending_bytes: u64) -> ChainView {
             namespace: "shop".to_owned(),
             pod: pod.to_owned(),
             container_id: "0a1b2c".to_owned(),
+            pod_state: PodState::Unasked,
         }),
         accounts,
         segments: vec![SegmentView {

@@ -177,6 +177,7 @@ impl Rig {
             }),
             board: Arc::clone(board),
             forget_after: Duration::from_millis(self.logs.forget_after_ms),
+            planner: longshore::select::plan::Planner::default(),
             seed: 7,
         }
     }
