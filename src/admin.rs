@@ -4,6 +4,7 @@
 //! from one [`View`](crate::pipeline::board::View) per worker, so the accounts in it balance.
 
 pub mod bounds;
+pub mod configured;
 pub mod filter;
 pub mod health;
 pub mod metrics;
@@ -17,7 +18,10 @@ pub mod text;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::admin::bounds::Bound;
+use crate::admin::configured::Configured;
 use crate::clock::{Clock, Time};
 use crate::node::sampler::Published;
 use crate::own_log::limit::RateLimit;
@@ -69,7 +73,7 @@ pub struct SinkStats {
     pub read: ReadStats,
 }
 
-/// All that the admin server looks at.
+/// All that the admin server looks at; a reload makes it anew.
 pub struct Sources {
     /// One board per worker of each sink.
     pub boards: Vec<Arc<Board>>,
@@ -82,7 +86,9 @@ pub struct Sources {
     /// The samples of the node, if any are taken.
     pub samples: Option<Arc<Published>>,
     /// Further numbers per sink.
-    pub extra: Vec<SinkStats>,
+    pub extra: Vec<Arc<SinkStats>>,
+    /// What became of the configuration.
+    pub configured: Arc<Configured>,
     /// The own log's limiter.
     pub own_log: Arc<RateLimit>,
     /// When the agent started.
@@ -98,6 +104,9 @@ pub struct Sources {
     /// How many containers of each sink `/metrics` names, those with the most lost and pending bytes first.
     pub container_series_max: usize,
 }
+
+/// The sources that each answer is made from: those of its beginning.
+pub type Shared = ArcSwap<Sources>;
 
 impl Sources {
     /// The default of [`Sources::container_series_max`].

@@ -9,6 +9,7 @@
 
 mod adopt;
 pub mod chain;
+pub mod change;
 mod container;
 mod discover;
 mod docker;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use change::Changes;
 use container::{Container, Looked};
 use discover::{Pod, Root};
 use env::Env;
@@ -80,6 +82,7 @@ pub struct Catalog {
     rescan: Rescan,
     lacking_ids: HashSet<u64>,
     watch_changes: Vec<WatchChange>,
+    changes: Arc<Changes>,
     ids: u64,
 }
 
@@ -114,9 +117,12 @@ impl Catalog {
     /// ... and while none lacks one.
     const LINKS_IDLE_INTERVAL: Duration = Duration::from_millis(500);
 
-    /// A catalog that has looked at nothing yet. `sinks` is how many sinks read; `own_pod` is excluded unless the
-    /// config says otherwise. Descriptors stay within `config.held_files_max`: the caller lowers it to what the
-    /// process may have open, with a reserve.
+    /// Places for sinks that a catalog has at least: so many may be added while it runs.
+    pub const SLOTS_MIN: usize = 8;
+
+    /// A catalog that has looked at nothing yet. `sinks` is how many sinks read, in the first slots; `own_pod` is
+    /// excluded unless the config says otherwise. Descriptors stay within `config.held_files_max`: the caller lowers it
+    /// to what the process may have open, with a reserve.
     pub fn new(
         config: &config::Logs,
         files: Arc<dyn Files>,
@@ -139,6 +145,7 @@ impl Catalog {
             rescan: Rescan::default(),
             lacking_ids: HashSet::new(),
             watch_changes: vec![WatchChange::Add(config.pod_logs.clone())],
+            changes: Arc::default(),
             ids: 0,
         }
     }
@@ -147,7 +154,7 @@ impl Catalog {
     /// at a little oftener than twice in that time. Until it is said, at half of `poll_idle_ms`.
     #[must_use]
     pub fn flushed_each(mut self, flush_interval: Duration) -> Catalog {
-        self.env.patience = self.env.patience.min(flush_interval / 5 * 2);
+        self.env.be_patient_for(flush_interval);
         self
     }
 
@@ -159,6 +166,7 @@ impl Catalog {
     /// Does what is due, at most [`Self::DIRECTORIES_PER_STEP`] directories of it. Returns when to be called next;
     /// that is `now` if there is more to do.
     pub fn step(&mut self, now: Time) -> Time {
+        self.make_changes();
         self.env
             .stats
             .stepped_ms

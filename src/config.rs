@@ -46,6 +46,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// How long a drain may take after SIGTERM.
     pub shutdown_grace_ms: u64,
+    /// How long a sink that a new configuration changes may take to send what it has read.
+    pub reload_grace_ms: u64,
     /// What to tail.
     pub logs: Logs,
     /// What to measure.

@@ -79,7 +79,7 @@ impl Rig {
         let mut segments = Vec::new();
         for number in 0..CHAINS {
             let (chain, segment) = chain(path, docker, number)?;
-            Feed::introduce(std::slice::from_ref(&feed), &chain);
+            Feed::introduce(std::slice::from_ref(&feed), &chain, false);
             segments.push(segment);
         }
         Ok(Rig {

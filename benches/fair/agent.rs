@@ -87,7 +87,8 @@ pub fn start(directory: &Path, sink: &str) -> Outcome<Agent> {
 
 /// Log file bytes delivered.
 pub fn delivered(agent: &Agent) -> u64 {
-    let views = agent.boards().iter().map(|board| board.view());
+    let boards = agent.boards();
+    let views = boards.iter().map(|board| board.view());
     views.map(|view| view.totals.delivered.bytes).sum()
 }
 

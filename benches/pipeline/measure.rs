@@ -212,7 +212,7 @@ fn ship(what: &str, directory: &Path, urls: Urls<'_>, bytes: u64) -> Outcome<(Du
         std::thread::sleep(Duration::from_millis(5));
     }
     let elapsed = start.elapsed();
-    let boards = agent.boards().to_vec();
+    let boards = agent.boards();
     agent.stop(Duration::from_secs(5));
     let (mut rows_bytes, mut sent_bytes) = (0, 0);
     for board in boards {

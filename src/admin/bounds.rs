@@ -1,6 +1,6 @@
 //! The limits in force, as a list of names and numbers, so that a usage can be held against its bound.
 
-use crate::config::{Config, Limits, Logs, Sink};
+use crate::config::{Config, Limits, Sink};
 
 /// One limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +17,7 @@ impl Bound {
     /// All limits of a configuration, the agent's first.
     pub fn of(config: &Config) -> Vec<Bound> {
         let mut bounds = Vec::new();
-        add(
-            &mut bounds,
-            "",
-            &agent_bounds(&config.logs, config.shutdown_grace_ms),
-        );
+        add(&mut bounds, "", &agent_bounds(config));
         add(
             &mut bounds,
             "",
@@ -42,7 +38,8 @@ fn add(bounds: &mut Vec<Bound>, sink: &str, list: &[(&'static str, u64)]) {
     }));
 }
 
-fn agent_bounds(logs: &Logs, shutdown_grace_ms: u64) -> [(&'static str, u64); 7] {
+fn agent_bounds(config: &Config) -> [(&'static str, u64); 8] {
+    let logs = &config.logs;
     [
         ("poll_active_ms", logs.poll_active_ms),
         ("poll_idle_ms", logs.poll_idle_ms),
@@ -50,7 +47,8 @@ fn agent_bounds(logs: &Logs, shutdown_grace_ms: u64) -> [(&'static str, u64); 7]
         ("forget_after_ms", logs.forget_after_ms),
         ("held_bytes_max", logs.held_bytes_max),
         ("held_files_max", logs.held_files_max as u64),
-        ("shutdown_grace_ms", shutdown_grace_ms),
+        ("shutdown_grace_ms", config.shutdown_grace_ms),
+        ("reload_grace_ms", config.reload_grace_ms),
     ]
 }
 

@@ -97,6 +97,7 @@ fn agent(scrape: &Scrape, sources: &Sources) {
         &[],
         u64::from(sources.catalog.first_scan_done()),
     );
+    configured(scrape, sources);
     if let Some(node) = &sources.samples {
         samples(scrape, sources, node);
     }
@@ -120,6 +121,37 @@ fn agent(scrape: &Scrape, sources: &Sources) {
             bound.value,
         );
     }
+}
+
+fn configured(scrape: &Scrape, sources: &Sources) {
+    let configured = &sources.configured;
+    scrape.set(
+        "longshore_config_refused",
+        "1 while the newest configuration is refused and the one before is in force; /status says why.",
+        &[],
+        u64::from(configured.refused().is_some()),
+    );
+    for (result, count) in [
+        ("applied", configured.applied()),
+        ("refused", configured.refusals()),
+    ] {
+        scrape.set(
+            "longshore_config_reloads_total",
+            "New configurations that were found while the agent ran.",
+            &[("result", result)],
+            count,
+        );
+    }
+    scrape.set_gauge(
+        "longshore_config_age_seconds",
+        "Time since the configuration in force came into force.",
+        &[],
+        sources
+            .clock
+            .now()
+            .since(configured.applied_at())
+            .as_secs_f64(),
+    );
 }
 
 fn samples(scrape: &Scrape, sources: &Sources, node: &Published) {

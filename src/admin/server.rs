@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 
 use super::filter::Filter;
 use super::health::Probe;
-use super::{Sources, health, metrics, status};
+use super::{Shared, Sources, health, metrics, status};
 
 /// What clients may take.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ impl std::ops::Drop for Server {
 /// Serves the admin pages on a runtime whose timers and sockets are enabled.
 pub fn serve(
     listener: std::net::TcpListener,
-    sources: Arc<Sources>,
+    sources: Arc<Shared>,
     runtime: &Handle,
 ) -> io::Result<Server> {
     serve_within(ServerLimits::default(), listener, sources, runtime)
@@ -88,7 +88,7 @@ pub fn serve(
 pub fn serve_within(
     limits: ServerLimits,
     listener: std::net::TcpListener,
-    sources: Arc<Sources>,
+    sources: Arc<Shared>,
     runtime: &Handle,
 ) -> io::Result<Server> {
     listener.set_nonblocking(true)?;
@@ -110,7 +110,7 @@ pub fn serve_within(
 
 #[derive(Clone)]
 struct Pages {
-    sources: Arc<Sources>,
+    sources: Arc<Shared>,
     permits: Arc<Semaphore>,
 }
 
@@ -168,8 +168,8 @@ async fn answer<B>(
     }
     let made = match request.uri().path() {
         "/" => return Ok(page(StatusCode::OK, TEXT, INDEX)),
-        "/healthz" => return Ok(probe(health::live(&pages.sources))),
-        "/readyz" => return Ok(probe(health::ready(&pages.sources))),
+        "/healthz" => return Ok(probe(health::live(&pages.sources.load()))),
+        "/readyz" => return Ok(probe(health::ready(&pages.sources.load()))),
         "/metrics" => make(&pages, &page_permit, metrics_page).await,
         "/status" => {
             let query = request.uri().query().unwrap_or_default();
@@ -192,7 +192,7 @@ async fn make(
     let permit = Arc::clone(&pages.permits).acquire_owned().await.ok()?;
     // A connection asks once, so the place is free.
     let _first: Result<(), OwnedSemaphorePermit> = page_permit.set(permit);
-    let sources = Arc::clone(&pages.sources);
+    let sources = pages.sources.load_full();
     tokio::task::spawn_blocking(move || work(&sources))
         .await
         .ok()

@@ -35,10 +35,34 @@ struct Status<'a> {
     healthy: bool,
     ready: bool,
     own_log_suppressed: u64,
+    config: ConfigStatus,
     bounds: BTreeMap<&'a str, BTreeMap<&'a str, u64>>,
     catalog: CatalogStatus,
     sinks: Vec<SinkStatus<'a>>,
     samples: Vec<SamplesStatus<'a>>,
+}
+
+#[derive(Serialize)]
+struct ConfigStatus {
+    age_ms: u64,
+    reloads_applied: u64,
+    reloads_refused: u64,
+    refused: Option<ErrorStatus>,
+}
+
+impl ConfigStatus {
+    fn of(sources: &Sources, now: Time) -> ConfigStatus {
+        let configured = &sources.configured;
+        ConfigStatus {
+            age_ms: ms(now.since(configured.applied_at())),
+            reloads_applied: configured.applied(),
+            reloads_refused: configured.refusals(),
+            refused: configured.refused().map(|refused| ErrorStatus {
+                age_ms: ms(now.since(refused.at)),
+                text: refused.text.clone(),
+            }),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -157,6 +181,7 @@ pub fn render(sources: &Sources, filter: &Filter) -> Result<String, serde_json::
         healthy: health::live(sources).good,
         ready: sources.catalog.first_scan_done(),
         own_log_suppressed: sources.own_log.suppressed(),
+        config: ConfigStatus::of(sources, now),
         bounds,
         catalog: CatalogStatus {
             step_age_ms: ms(sources.step_age(sources.catalog.stepped_at())),

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use super::{StartError, descriptors};
@@ -28,10 +29,21 @@ const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The sampler waits for such a page no longer than this.
 const PAGE_TIMEOUT_MS: u64 = 500;
 
-/// Starts to sample, if the configuration says so; every snapshot is offered to all `inboxes`.
+/// Where snapshots go; a reload changes it.
+#[derive(Default)]
+pub(super) struct Outlets(ArcSwap<Vec<Arc<Inbox>>>);
+
+impl Outlets {
+    /// From now on to these.
+    pub(super) fn set(&self, inboxes: Vec<Arc<Inbox>>) {
+        self.0.store(Arc::new(inboxes));
+    }
+}
+
+/// Starts to sample, if the configuration says so; every snapshot is offered to all `outlets`.
 pub(super) fn start(
     config: &Config,
-    inboxes: Vec<Arc<Inbox>>,
+    outlets: &Arc<Outlets>,
     network: &Handle,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<Running>, StartError> {
@@ -45,9 +57,10 @@ pub(super) fn start(
     );
     // Not an owner: the published snapshots own the waker.
     let published = Arc::downgrade(sampler.published());
+    let outlets = Arc::clone(outlets);
     sampler.published().subscribe(Waker::new(move || {
         if let Some(snapshot) = published.upgrade().and_then(|it| it.latest()) {
-            for inbox in &inboxes {
+            for inbox in outlets.0.load().iter() {
                 inbox.offer(Arc::clone(&snapshot));
             }
         }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use super::StartError;
 use crate::checkpoint::Checkpoint;
 use crate::clock::{Clock, Time};
+use crate::pipeline::drain::After;
 use crate::pipeline::worker::{Parts, Step, Worker};
 use crate::waker::Waker;
 
@@ -41,8 +42,14 @@ impl Bell {
 /// A worker thread.
 pub(super) struct Running {
     bell: Bell,
-    drain_until_ms: Arc<AtomicU64>,
+    leave: Arc<Leave>,
     thread: JoinHandle<bool>,
+}
+
+/// When to be gone, and who comes after.
+struct Leave {
+    until_ms: AtomicU64,
+    to_another_process: AtomicBool,
 }
 
 /// No drain has been asked for.
@@ -53,8 +60,13 @@ pub(super) const SLEEP_MAX: Duration = Duration::from_millis(500);
 
 impl Running {
     /// Asks it to drain until then.
-    pub(super) fn drain(&self, until: Time) {
-        self.drain_until_ms.store(until.as_ms(), Ordering::Release);
+    pub(super) fn drain(&self, until: Time, after: After) {
+        let to_another_process = after == After::Restart;
+        let leave = &self.leave;
+        leave
+            .to_another_process
+            .store(to_another_process, Ordering::Relaxed);
+        leave.until_ms.store(until.as_ms(), Ordering::Release);
         self.bell.ring();
     }
 
@@ -71,14 +83,17 @@ pub(super) fn start(
     checkpoint: Option<Checkpoint>,
     clock: Arc<dyn Clock>,
 ) -> Result<Running, StartError> {
-    let drain_until_ms = Arc::new(AtomicU64::new(NOT_DRAINING));
-    let (its_bell, its_drain) = (bell.clone(), Arc::clone(&drain_until_ms));
+    let leave = Arc::new(Leave {
+        until_ms: AtomicU64::new(NOT_DRAINING),
+        to_another_process: AtomicBool::new(true),
+    });
+    let (its_bell, its_leave) = (bell.clone(), Arc::clone(&leave));
     let name = format!("sink-{}", parts.sink.name);
     let thread = std::thread::Builder::new()
         .name(name)
         .spawn(move || {
             its_bell.set(std::thread::current());
-            run(Worker::new(parts, checkpoint), clock.as_ref(), &its_drain)
+            run(Worker::new(parts, checkpoint), clock.as_ref(), &its_leave)
         })
         .map_err(|source| StartError::Thread {
             what: "a worker",
@@ -86,17 +101,20 @@ pub(super) fn start(
         })?;
     Ok(Running {
         bell,
-        drain_until_ms,
+        leave,
         thread,
     })
 }
 
-fn run(mut worker: Worker, clock: &dyn Clock, drain_until_ms: &AtomicU64) -> bool {
+fn run(mut worker: Worker, clock: &dyn Clock, leave: &Leave) -> bool {
     loop {
         let now = clock.now();
-        let drain_until = drain_until_ms.load(Ordering::Acquire);
+        let drain_until = leave.until_ms.load(Ordering::Acquire);
         if drain_until != NOT_DRAINING {
-            worker.drain();
+            worker.drain(match leave.to_another_process.load(Ordering::Relaxed) {
+                true => After::Restart,
+                false => After::Reload,
+            });
             if worker.is_drained() || now.as_ms() >= drain_until {
                 let drained = worker.is_drained();
                 worker.finish(now);

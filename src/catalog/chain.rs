@@ -101,8 +101,8 @@ pub struct Segment {
     finished: AtomicBool,
     gone: OnceLock<Loss>,
     source: ArcSwap<Source>,
-    /// Per sink: the decompressed offset up to which it has read; `u64::MAX` when it wants nothing more of it.
-    /// Written by the sink's worker, read by the keeper.
+    /// Per slot of a sink: the decompressed offset up to which it has settled everything; `u64::MAX` when it wants
+    /// nothing more of it, or where no sink is. Written by the sink's worker, read by the keeper.
     pub passed: Box<[AtomicU64]>,
 }
 
@@ -249,8 +249,7 @@ pub struct Chain {
     pub hash: u64,
     /// Whether lines are docker json-file lines (else CRI).
     pub docker: bool,
-    /// Whether it existed when the agent's first scan ran: `read_from` applies to it in a sink that has never
-    /// seen it.
+    /// Whether it existed when the agent's first scan ran.
     pub preexisting: bool,
     /// Why its bytes are excluded for every sink, if they are: counted by length and never opened.
     pub excluded: Option<&'static str>,
@@ -364,6 +363,12 @@ impl Chain {
     pub fn set_complete(&self, settled: bool, sure: bool) {
         self.complete.store(settled && sure, Ordering::Release);
         self.unsure.store(!sure, Ordering::Release);
+    }
+
+    /// Workers have ended: nothing waits for them, and their feeds' bits may be others' (catalog only).
+    pub(super) fn forget_feeds(&self, bits: u64) {
+        self.owners.fetch_and(!bits, Ordering::AcqRel);
+        self.queued.fetch_and(!bits, Ordering::AcqRel);
     }
 
     /// Asks the catalog to look at this chain's directory at its next step: a worker found a file missing,

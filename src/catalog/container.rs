@@ -545,6 +545,11 @@ impl Container {
         (now + interval).floor(Container::beat(interval) / 2)
     }
 
+    /// Its chains.
+    pub fn tracked(&self) -> impl Iterator<Item = &Tracked> {
+        self.chains.values().map(Box::as_ref)
+    }
+
     /// The file to be watched from now on, if this has just been found at rest.
     pub fn take_wish(&mut self) -> Option<PathBuf> {
         self.rest.as_mut()?.take_wish()

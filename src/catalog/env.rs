@@ -25,8 +25,8 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// The limits.
     pub logs: config::Logs,
-    /// How many sinks read.
-    pub sinks: usize,
+    /// Which places a sink has that reads.
+    pub slots: Vec<bool>,
     /// A log that grows by little is looked at this often.
     pub patience: Duration,
     /// Who is told.
@@ -66,7 +66,9 @@ impl Env {
         Env {
             files,
             clock,
-            sinks,
+            slots: (0..sinks.max(super::Catalog::SLOTS_MIN))
+                .map(|slot| slot < sinks)
+                .collect(),
             patience: Duration::from_millis(logs.poll_idle_ms / 2),
             feeds,
             keeper: Keeper::new(logs.held_files_max, logs.held_bytes_max, Arc::clone(&stats)),

@@ -16,7 +16,12 @@ use crate::waker::Waker;
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A chain the worker has not heard of. Sent once per chain, before any [`Event::Changed`] of it.
-    Added(Arc<Chain>),
+    Added {
+        /// The chain.
+        chain: Arc<Chain>,
+        /// Whether it was there before the sink was: `read_from` applies to it in a sink that never ran.
+        existed: bool,
+    },
     /// Something about the chain changed: length, segments, ended, metadata, forgotten. Coalesced: at most one is
     /// queued per chain.
     Changed(Arc<Chain>),
@@ -44,7 +49,7 @@ pub struct Feed {
 /// One worker's share of a sink's chains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which sink, as an index into [`super::chain::Segment::passed`].
+    /// The sink's slot, an index into [`super::chain::Segment::passed`].
     pub sink: usize,
     /// Which worker of that sink, from 0.
     pub worker: usize,
@@ -74,6 +79,11 @@ impl Feed {
         }
     }
 
+    /// The bit that is its own among the catalog's feeds: of its number.
+    pub fn bit(&self) -> u64 {
+        self.bit
+    }
+
     /// Tells the worker, if the chain is its own and it has not been told since it last looked.
     pub fn changed(&self, chain: &Arc<Chain>) {
         if chain.owners.load(Ordering::Acquire) & self.bit != 0
@@ -85,7 +95,7 @@ impl Feed {
 
     /// Introduces a chain to one worker of each sink: to the one that remembers it, else to the one that has the least
     /// to do. The feeds of one sink follow one another (catalog only).
-    pub fn introduce(feeds: &[Arc<Feed>], chain: &Arc<Chain>) {
+    pub fn introduce(feeds: &[Arc<Feed>], chain: &Arc<Chain>, existed: bool) {
         let meta = chain.meta();
         for sink in feeds.chunk_by(|one, other| one.shard.sink == other.shard.sink) {
             let owner = sink.iter().find(|feed| feed.remembers(&meta.key));
@@ -96,14 +106,15 @@ impl Feed {
             if let Some(owner) = owner.or_else(idlest) {
                 owner.remember(&meta.key);
                 owner.add_load(chain);
-                owner.added(chain);
+                owner.added(chain, existed);
             }
         }
     }
 
-    fn added(&self, chain: &Arc<Chain>) {
+    fn added(&self, chain: &Arc<Chain>, existed: bool) {
         chain.owners.fetch_or(self.bit, Ordering::AcqRel);
-        self.push(Event::Added(Arc::clone(chain)));
+        let chain = Arc::clone(chain);
+        self.push(Event::Added { chain, existed });
     }
 
     fn add_load(&self, chain: &Chain) {
@@ -224,7 +235,7 @@ mod tests {
         let mut events = Vec::new();
         feed.drain(&mut events);
         let name = |event: &Event| match event {
-            Event::Added(chain) => format!("+{}", chain.meta().key.pod_uid),
+            Event::Added { chain, .. } => format!("+{}", chain.meta().key.pod_uid),
             Event::Changed(chain) => format!("~{}", chain.meta().key.pod_uid),
             Event::Scanned => "scanned".to_owned(),
         };
@@ -235,7 +246,7 @@ mod tests {
     fn one_worker_of_each_sink_hears_of_a_chain_and_of_its_changes() {
         let feeds = feeds(&[1, 3]);
         let one = chain(1, 10);
-        Feed::introduce(&feeds, &one);
+        Feed::introduce(&feeds, &one, false);
         for feed in &feeds {
             feed.changed(&one);
             feed.changed(&one);
@@ -249,12 +260,12 @@ mod tests {
     fn a_new_chain_goes_to_the_worker_with_the_least_to_do() {
         let feeds = feeds(&[2]);
         // One of a megabyte weighs as much as some small ones.
-        Feed::introduce(&feeds, &chain(0, 1 << 20));
-        (1..=16).for_each(|name| Feed::introduce(&feeds, &chain(name, 0)));
+        Feed::introduce(&feeds, &chain(0, 1 << 20), false);
+        (1..=16).for_each(|name| Feed::introduce(&feeds, &chain(name, 0), false));
         assert_eq!(heard(&feeds[0]).len(), 1);
         assert_eq!(heard(&feeds[1]).len(), 16);
         feeds[0].set_load(0);
-        Feed::introduce(&feeds, &chain(17, 0));
+        Feed::introduce(&feeds, &chain(17, 0), false);
         assert_eq!(heard(&feeds[0]), ["+uid-17"]);
     }
 
@@ -263,12 +274,12 @@ mod tests {
         let feeds = feeds(&[2]);
         let one = chain(1, 0);
         feeds[1].remember(&one.meta().key);
-        Feed::introduce(&feeds, &one);
+        Feed::introduce(&feeds, &one, false);
         assert_eq!(heard(&feeds[1]), ["+uid-1"]);
-        Feed::introduce(&feeds, &chain(1, 0));
+        Feed::introduce(&feeds, &chain(1, 0), false);
         assert_eq!(heard(&feeds[1]), ["+uid-1"]);
         feeds[1].forget(&one.meta().key);
-        Feed::introduce(&feeds, &chain(1, 0));
+        Feed::introduce(&feeds, &chain(1, 0), false);
         assert_eq!(heard(&feeds[0]), ["+uid-1"]);
     }
 }

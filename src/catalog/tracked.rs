@@ -100,7 +100,7 @@ impl Tracked {
         let known = !self.chain.meta().container_id.is_empty();
         if !self.published && (known || now >= self.publish_by || !env.links.present()) {
             self.published = true;
-            Feed::introduce(&env.feeds, &self.chain);
+            Feed::introduce(&env.feeds, &self.chain, self.chain.preexisting);
         }
     }
 
@@ -283,7 +283,7 @@ impl Tracked {
             handle: None,
         };
         let mut known = Known {
-            segment: Arc::new(Segment::new(serial, env.sinks, source)),
+            segment: Arc::new(Segment::new(serial, env.slots.len(), source)),
             names: Vec::new(),
             last_name: sighting.name.clone(),
             file: FileId::of(&sighting.meta),
@@ -298,6 +298,9 @@ impl Tracked {
             truncated: false,
             cache_dropped: false,
         };
+        for slot in env.free_slots() {
+            known.segment.pass(slot, u64::MAX);
+        }
         let at = place(&self.segments, &sighting.name, known.stamp_ns);
         update(env, &self.chain, &mut known, group, now);
         // Most chains have one segment for ever.

@@ -1,13 +1,13 @@
-//! `longshore run`: the agent, until SIGTERM or SIGINT.
+//! `longshore run`: the agent, until SIGTERM or SIGINT. SIGHUP, or a change of the config file, has it read again.
 
-use std::io::{self, Write};
+mod news;
+
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
+use self::news::{Listener, News};
 use crate::agent::{Agent, StartError, Surroundings};
 use crate::cli::check::warnings;
 use crate::clock::{Clock, SystemClock};
@@ -50,14 +50,14 @@ pub fn run(file: Option<&Path>, err: &mut dyn Write) -> u8 {
         own_pod: own_pod::find(&process_environment, Path::new("/proc/self")),
         own_log: Some(Arc::clone(&log.limit)),
     };
-    let started = Signals::listen()
+    let started = Listener::start(file)
         .map_err(|source| StartError::Thread {
             what: "listening for signals",
             source,
         })
-        .and_then(|signals| Ok((signals, Agent::start(&config, surroundings)?)));
+        .and_then(|listener| Ok((listener, Agent::start(&config, surroundings)?)));
     let code = match started {
-        Ok((mut signals, agent)) => {
+        Ok((mut listener, mut agent)) => {
             tracing::info!(
                 version = env!("CARGO_PKG_VERSION"),
                 node = config.node,
@@ -68,8 +68,9 @@ pub fn run(file: Option<&Path>, err: &mut dyn Write) -> u8 {
                 gzip = GZIP_CODECS,
                 "longshore is running"
             );
-            signals.wait();
-            drain(agent, Duration::from_millis(config.shutdown_grace_ms));
+            serve(&mut agent, &mut listener, file);
+            let grace = Duration::from_millis(agent.config().shutdown_grace_ms);
+            drain(agent, grace);
             GOOD
         }
         Err(error) => {
@@ -109,41 +110,45 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// SIGTERM and SIGINT, heard from the moment this is made: also while the agent starts.
-struct Signals {
-    runtime: Runtime,
-    terminate: Signal,
-    interrupt: Signal,
+/// Lets the agent run until it is to stop.
+fn serve(agent: &mut Agent, listener: &mut Listener, file: Option<&Path>) {
+    while listener.wait() == News::Look {
+        look(agent, file);
+    }
 }
 
-impl Signals {
-    fn listen() -> io::Result<Signals> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()?;
-        let entered = runtime.enter();
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        drop(entered);
-        Ok(Signals {
-            runtime,
-            terminate,
-            interrupt,
-        })
+/// Reads the configuration again and applies what is new in it; one that cannot be used is refused, and the one before
+/// stays in force.
+fn look(agent: &mut Agent, file: Option<&Path>) {
+    let config = match load(file, &process_environment, &host_name()) {
+        Ok(config) => config,
+        Err(error) => return refuse(agent, &error.to_string()),
+    };
+    if config == *agent.config() {
+        return agent.confirm();
     }
-
-    fn wait(&mut self) {
-        let Signals {
-            runtime,
-            terminate,
-            interrupt,
-        } = self;
-        runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+    match agent.reload(&config) {
+        Ok(reloaded) => {
+            let bounds = bounds(&config);
+            for warning in warnings(&bounds) {
+                tracing::warn!("{warning}");
             }
-        });
+            tracing::info!(
+                added = ?reloaded.added,
+                removed = ?reloaded.removed,
+                replaced = ?reloaded.replaced,
+                drained = reloaded.drained,
+                memory_bytes_max = bounds.total.memory_bytes,
+                "a new configuration is in force"
+            );
+        }
+        Err(error) => refuse(agent, &error.to_string()),
+    }
+}
+
+fn refuse(agent: &Agent, why: &str) {
+    if agent.refuse(why) {
+        tracing::error!("the new configuration is refused, the one before stays in force: {why}");
     }
 }
 

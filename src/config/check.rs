@@ -39,6 +39,7 @@ pub fn check(root: &Node, node: &str, env: &Environment<'_>, report: &mut Report
         cluster_name: None,
         state_dir: PathBuf::from(STATE_DIR),
         shutdown_grace_ms: 20_000,
+        reload_grace_ms: 5_000,
         logs: Logs::default(),
         metrics: Metrics::new(env),
         admin: Admin { listen: LISTEN },

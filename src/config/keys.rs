@@ -115,12 +115,20 @@ pub static TOP: [Key; 8] = [
 ];
 
 /// Numbers of the top level.
-pub static TOP_NUMBERS: [Number<Config>; 1] = [Number::new(
-    "shutdown_grace_ms",
-    (0, 10 * MINUTE),
-    |config| config.shutdown_grace_ms,
-    |config, value| config.shutdown_grace_ms = value,
-)];
+pub static TOP_NUMBERS: [Number<Config>; 2] = [
+    Number::new(
+        "shutdown_grace_ms",
+        (0, 10 * MINUTE),
+        |config| config.shutdown_grace_ms,
+        |config, value| config.shutdown_grace_ms = value,
+    ),
+    Number::new(
+        "reload_grace_ms",
+        (0, 10 * MINUTE),
+        |config| config.reload_grace_ms,
+        |config, value| config.reload_grace_ms = value,
+    ),
+];
 
 /// `logs`, without numbers.
 pub static LOGS: [Key; 3] = [

@@ -146,6 +146,23 @@ impl SegmentState {
         self.lost.is_none() && self.read < self.seen
     }
 
+    /// Says in the catalog how far this sink is with it. What is read and not settled counts as unread: whoever goes on
+    /// from the checkpoint, another worker of this process included, has to find it.
+    pub fn publish(&self, sink: usize) {
+        let Some(segment) = &self.segment else {
+            return;
+        };
+        let over = segment.finished() && self.read >= self.seen && self.is_over();
+        let settled = self.cursors.at[0].min(self.cursors.at[1]);
+        segment.pass(
+            sink,
+            match self.lost.is_some() || over {
+                true => u64::MAX,
+                false => settled.min(self.cursors.read),
+            },
+        );
+    }
+
     /// Whether this state may be forgotten: nothing in it is pending and nothing more can come.
     fn is_over(&self) -> bool {
         self.settled >= self.seen
@@ -413,15 +430,7 @@ fn settle_with(
         (_, Some(loss)) => lose_unread(state, accounts, loss),
         (None, None) => {}
     }
-    let finished = segment.finished() && state.read >= state.seen;
-    segment.pass(
-        sink,
-        if state.lost.is_some() || finished {
-            u64::MAX
-        } else {
-            state.read
-        },
-    );
+    state.publish(sink);
 }
 
 /// Counts newly observed length.

@@ -8,15 +8,26 @@ use super::worker::Worker;
 use crate::clock::Time;
 use crate::record::{Flags, Stream};
 
+/// Who goes on from a worker's last checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Another process, which has none of this one's descriptors.
+    Restart,
+    /// Another worker of this process, if any: the catalog still holds what has no name.
+    Reload,
+}
+
 impl Worker {
-    /// From now on nothing is read but what could not be read again: what is under way is sealed, sent and made
-    /// durable. Call [`Worker::step`] until [`Worker::is_drained`], then [`Worker::finish`].
-    pub fn drain(&mut self) {
+    /// From now on nothing is read but what nobody `after` this worker could read: what is under way is sealed, sent
+    /// and made durable. Call [`Worker::step`] until [`Worker::is_drained`], then [`Worker::finish`].
+    pub fn drain(&mut self, after: After) {
         if self.draining {
             return;
         }
         self.draining = true;
-        self.last_chances = self.find_last_chances();
+        if after == After::Restart {
+            self.last_chances = self.find_last_chances();
+        }
     }
 
     /// Whether everything that was read has been settled.

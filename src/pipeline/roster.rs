@@ -18,7 +18,7 @@ impl Worker {
         let any = !events.is_empty();
         for event in events.drain(..) {
             match event {
-                Event::Added(chain) => self.meet(&chain, now),
+                Event::Added { chain, existed } => self.meet(&chain, existed, now),
                 Event::Changed(chain) => {
                     if let Some(slot) = self.slots.get(&chain.meta().key).copied() {
                         self.look_at(slot, now);
@@ -52,13 +52,13 @@ impl Worker {
     }
 
     /// A chain is heard of for the first time in this run.
-    fn meet(&mut self, chain: &Arc<Chain>, now: Time) {
+    fn meet(&mut self, chain: &Arc<Chain>, existed: bool, now: Time) {
         let meta = chain.meta();
         let slot = match self.slots.get(&meta.key).copied() {
             Some(slot) => slot,
             None => self.insert(ChainState::new(Arc::clone(&meta))),
         };
-        let skip = self.first_start && chain.preexisting;
+        let skip = self.first_start && existed;
         if let Some(state) = self.chains.get_mut(slot as usize).and_then(Option::as_mut) {
             state.chain = Some(Arc::clone(chain));
         }
@@ -161,6 +161,11 @@ impl Worker {
             let skipped = segment.seen - wanted;
             state.exclude_backlog(at, skipped);
         }
+        let sink = self.feed.shard.sink;
+        state
+            .segments
+            .iter()
+            .for_each(|segment| segment.publish(sink));
     }
 
     /// Says how much there is to do, where there are others who could do it: new chains go to the least busy.

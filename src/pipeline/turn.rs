@@ -291,7 +291,6 @@ impl Worker {
     }
 
     fn end_turn(&mut self, slot: u32, at: usize, taken: usize, before: &[u8]) {
-        let sink = self.feed.shard.sink;
         let Some(state) = self.chains.get_mut(slot as usize).and_then(Option::as_mut) else {
             return;
         };
@@ -310,8 +309,6 @@ impl Worker {
         let Some(known) = &segment.segment else {
             return;
         };
-        let finished = done && known.finished();
-        known.pass(sink, if finished { u64::MAX } else { segment.read });
         if done && known.ended() {
             self.close_inflater(slot);
         }

@@ -341,6 +341,7 @@ impl Worker {
             };
             state.settled += commit.settled_bytes;
             state.cursors = commit.cursors;
+            state.publish(self.feed.shard.sink);
             chain
                 .accounts
                 .apply(commit.delivered, &commit.dropped, &commit.excluded);

@@ -87,7 +87,7 @@ impl Rig {
         self.feed.drain(&mut events);
         for event in events {
             match event {
-                Event::Added(chain) => {
+                Event::Added { chain, .. } => {
                     self.added += 1;
                     self.chains.insert(chain.meta().key.to_string(), chain);
                 }

@@ -15,6 +15,9 @@ mod limits;
 /// The admin pages under load, and the demo.
 #[path = "process/pages.rs"]
 mod pages;
+/// New configurations while the agent runs: sinks change, come and go, and wrong ones are refused.
+#[path = "process/reload.rs"]
+mod reload;
 /// Dead, hanging, refusing and mended sinks, and records that a sink refuses.
 #[path = "process/sinks.rs"]
 mod sinks;

@@ -20,7 +20,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// A running agent, as far as the demo needs one.
 pub trait Running {
     /// One board per worker.
-    fn boards(&self) -> &[Arc<Board>];
+    fn boards(&self) -> Vec<Arc<Board>>;
     /// Drains and ends; the final views stay on the boards.
     fn stop(self: Box<Self>, grace: Duration);
 }
@@ -37,7 +37,7 @@ pub fn start_agent(config: &Config) -> Result<Box<dyn Running>, String> {
 }
 
 impl Running for crate::agent::Agent {
-    fn boards(&self) -> &[Arc<Board>] {
+    fn boards(&self) -> Vec<Arc<Board>> {
         crate::agent::Agent::boards(self)
     }
 
@@ -61,7 +61,7 @@ impl Agent {
     pub fn boards(&self) -> Vec<Arc<Board>> {
         self.0
             .as_ref()
-            .map_or_else(Vec::new, |running| running.boards().to_vec())
+            .map_or_else(Vec::new, |running| running.boards())
     }
 
     /// Drains it and ends it.
@@ -96,6 +96,7 @@ pub fn config(directory: &Path) -> Config {
         cluster_name: None,
         state_dir: directory.join("state"),
         shutdown_grace_ms: DRAIN_GRACE.as_millis() as u64,
+        reload_grace_ms: 5_000,
         logs: Logs {
             pod_logs: directory.join(super::PODS),
             container_links: directory.join(super::LINKS),

@@ -412,8 +412,8 @@ impl Copier {
 }
 
 impl Running for Copier {
-    fn boards(&self) -> &[Arc<Board>] {
-        &self.boards
+    fn boards(&self) -> Vec<Arc<Board>> {
+        self.boards.clone()
     }
 
     fn stop(self: Box<Self>, _grace: Duration) {

@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use longshore::admin::bounds::Bound;
+use longshore::admin::configured::Configured;
 use longshore::admin::server::{Server, ServerLimits, serve_within};
-use longshore::admin::{CatalogHealth, SinkStats, Sources, Stat};
+use longshore::admin::{CatalogHealth, Shared, SinkStats, Sources, Stat};
 use longshore::catalog::chain::Identity;
 use longshore::clock::{Clock, Time};
 use longshore::config::metrics::Metrics;
@@ -137,6 +138,7 @@ fn config() -> Config {
         cluster_name: None,
         state_dir: PathBuf::from("/nowhere"),
         shutdown_grace_ms: 20_000,
+        reload_grace_ms: 5_000,
         logs: Logs::default(),
         metrics: Metrics::new(&|_| None),
         admin: AdminConfig {
@@ -203,10 +205,11 @@ impl Admin {
             clock: hands.clone(),
             catalog: catalog.clone(),
             samples: Some(Arc::default()),
-            extra: vec![SinkStats {
+            extra: vec![Arc::new(SinkStats {
                 sink: "files".to_owned(),
                 read: Box::new(|| sevens(&FILE_SINK)),
-            }],
+            })],
+            configured: Arc::new(Configured::started(hands.now())),
             own_log: Arc::new(RateLimit::new(hands.clone())),
             started: hands.now(),
             version: "1.2.3",
@@ -221,7 +224,13 @@ impl Admin {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let handle = runtime.handle().clone();
-        let server = serve_within(limits, listener, Arc::new(sources), &handle).unwrap();
+        let server = serve_within(
+            limits,
+            listener,
+            Arc::new(Shared::from_pointee(sources)),
+            &handle,
+        )
+        .unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             // Either way of ending the channel ends the runtime.

@@ -41,7 +41,7 @@ fn introduced(feed: &Feed) -> Arc<Chain> {
         let mut events = Vec::new();
         feed.drain(&mut events);
         for event in events {
-            if let Event::Added(chain) = event {
+            if let Event::Added { chain, .. } = event {
                 *found.borrow_mut() = Some(chain);
             }
         }

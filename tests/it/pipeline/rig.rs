@@ -12,6 +12,7 @@ use longshore::config::{Compression, Limits, Logs, Sink, SinkKind};
 use longshore::encode::Encode;
 use longshore::encode::rows::Rows;
 use longshore::pipeline::board::{Board, View};
+use longshore::pipeline::drain::After;
 use longshore::pipeline::worker::{Parts, Step, Worker};
 use longshore::waker::Waker;
 
@@ -194,7 +195,7 @@ impl Rig {
             return true;
         };
         for (_, worker, _) in &mut agent.workers {
-            worker.drain();
+            worker.drain(After::Restart);
         }
         let drained = |rig: &Rig| {
             let agent = rig.agent.as_ref().unwrap();
