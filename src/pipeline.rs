@@ -9,6 +9,7 @@ pub mod drain;
 pub mod emit;
 pub mod fill;
 pub mod ledger;
+pub mod namespaces;
 pub mod payload;
 pub mod roster;
 pub mod schedule;

@@ -20,6 +20,9 @@ mod containers;
 /// What the manifest for a cluster mounts, grants and probes is what the configuration in it needs.
 #[path = "it/deploy.rs"]
 mod deploy;
+/// The pages of `docs/` name keys, defaults, figures and files that there are, and their examples load.
+#[path = "it/docs.rs"]
+mod docs;
 
 /// A strict HTTP server that does as a test tells it.
 #[path = "it/support/http_server.rs"]

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-use self::families::{PER_CONTAINER, PER_LABEL, PER_SINK};
+use self::families::{PER_CONTAINER, PER_LABEL, PER_NAMESPACE, PER_SINK};
 use super::process::Process;
 use super::summary::{self, Summary};
 use super::text::{Kind, Page};
@@ -27,6 +27,8 @@ pub fn render(sources: &Sources) -> String {
     let sinks = summary::sinks(sources);
     let mut page = Page::default();
     page.merge(&facade(sources, &sinks));
+    attempt_times(&mut page, &sinks);
+    namespaces(&mut page, &sinks);
     containers(&mut page, &sinks, sources.container_series_max);
     Process::read(&sources.proc).render(&mut page);
     let mut text = page.finish();
@@ -185,6 +187,30 @@ fn samples(scrape: &Scrape, sources: &Sources, node: &Published) {
         &[],
         sources.step_age(node.sampled_at()).as_secs_f64(),
     );
+}
+
+/// A counter with a fraction, which the facade does not know.
+fn attempt_times(page: &mut Page, sinks: &[Summary]) {
+    let mut family = page.family(
+        "longshore_sink_attempt_seconds_total",
+        "What the attempts that have ended took, together.",
+    );
+    for sink in sinks {
+        let seconds = sink.counters.attempt_time.as_secs_f64();
+        family.sample(&[("sink", &sink.sink)], seconds);
+    }
+}
+
+fn namespaces(page: &mut Page, sinks: &[Summary]) {
+    for (name, help, value) in PER_NAMESPACE {
+        let mut family = page.family(name, help);
+        for sink in sinks {
+            for (namespace, amount) in sink.namespaces.iter() {
+                let labels = [("sink", sink.sink.as_str()), ("namespace", namespace)];
+                family.sample(&labels, value(&amount));
+            }
+        }
+    }
 }
 
 fn containers(page: &mut Page, sinks: &[Summary], series_max: usize) {

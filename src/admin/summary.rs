@@ -8,6 +8,7 @@ use super::Sources;
 use crate::clock::Time;
 use crate::pipeline::board::{Board, ChainView, Counters, Health, View};
 use crate::pipeline::ledger::Accounts;
+use crate::pipeline::namespaces::Namespaces;
 
 /// One worker at one look.
 pub struct Worker {
@@ -27,6 +28,8 @@ pub struct Summary {
     pub workers: Vec<Worker>,
     /// Sum over the workers.
     pub totals: Accounts,
+    /// Sum over the workers.
+    pub namespaces: Namespaces,
     /// Sum over the workers.
     pub counters: Counters,
     /// The worst of the workers.
@@ -55,6 +58,7 @@ impl Summary {
             sink: sink.to_owned(),
             workers: Vec::new(),
             totals: Accounts::default(),
+            namespaces: Namespaces::default(),
             counters: Counters::default(),
             health: Health::Good,
         }
@@ -63,6 +67,7 @@ impl Summary {
     fn add(&mut self, board: &Board) {
         let view = board.view();
         self.totals += &view.totals;
+        self.namespaces.add(&view.namespaces);
         add_counters(&mut self.counters, &view.counters);
         if severity(&view.health) > severity(&self.health) {
             self.health = view.health.clone();
@@ -173,6 +178,7 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
         sent_bytes,
         sent_uncompressed_bytes,
         attempts,
+        attempt_time,
         failures,
         truncations,
         gaps,
@@ -191,6 +197,7 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
     sum.sent_bytes += sent_bytes;
     sum.sent_uncompressed_bytes += sent_uncompressed_bytes;
     sum.attempts += attempts;
+    sum.attempt_time += *attempt_time;
     add_labelled(&mut sum.failures, failures);
     sum.truncations += truncations;
     sum.gaps += gaps;

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::ledger::Accounts;
+use super::namespaces::Namespaces;
 use crate::catalog::chain::Identity;
 use crate::clock::Time;
 use crate::record::ChainMeta;
@@ -37,6 +39,8 @@ pub struct Counters {
     pub sent_uncompressed_bytes: u64,
     /// Attempts made.
     pub attempts: u64,
+    /// What those that have ended took, together.
+    pub attempt_time: Duration,
     /// Attempts that did not end in acceptance, by reason code.
     pub failures: Vec<(&'static str, u64)>,
     /// Segments truncated in place.
@@ -92,6 +96,8 @@ pub struct ChainView {
 pub struct View {
     /// Accounts of all chains, forgotten ones included.
     pub totals: Accounts,
+    /// What was delivered since the start, by namespace.
+    pub namespaces: Namespaces,
     /// Counted beside the accounts.
     pub counters: Counters,
     /// How the sink is doing.

@@ -34,6 +34,8 @@ const SINGLE_FAILURES_MAX: u32 = 3;
 pub struct Sent {
     /// Attempts made.
     pub attempts: u64,
+    /// What those that have ended took, together.
+    pub attempt_time: Duration,
     /// Attempts that did not end in acceptance, by reason code.
     pub failures: Vec<(&'static str, u64)>,
     /// Bytes accepted, compressed.
@@ -304,6 +306,7 @@ impl Delivery {
         let Some((at, mut piece)) = found else { return };
         piece.attempt = None;
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.sent.attempt_time += now.since(piece.began);
         let (name, failure) = describe(&verdict);
         self.sent.last_verdict = Some(name);
         if let Some(code) = failure {

@@ -23,10 +23,12 @@ impl Worker {
         let sent = self.delivery.sent();
         counters.attempts = sent.attempts;
         counters.failures = sent.failures.clone();
+        counters.attempt_time = sent.attempt_time;
         counters.sent_bytes = sent.bytes;
         counters.sent_uncompressed_bytes = sent.uncompressed_bytes;
         self.board.publish(View {
             totals,
+            namespaces: self.namespaces.clone(),
             counters,
             health: self.delivery.health().0,
             last_error: self.delivery.last_error().cloned(),

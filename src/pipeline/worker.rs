@@ -11,6 +11,7 @@ use super::board::{Board, Counters};
 use super::chains::ChainState;
 use super::delivery::Delivery;
 use super::ledger::Accounts;
+use super::namespaces::Namespaces;
 use super::payload::{Builder, Frontier, Payload};
 use super::schedule::Schedule;
 use crate::catalog::feed::{Event, Feed};
@@ -99,6 +100,7 @@ pub struct Worker {
     pub(super) forget_after: Duration,
     /// Accounts of forgotten chains.
     pub(super) folded: Accounts,
+    pub(super) namespaces: Namespaces,
     /// No checkpoint of this sink existed.
     pub(super) first_start: bool,
     /// When the first complete scan was heard of.
@@ -156,6 +158,7 @@ impl Worker {
             board: parts.board,
             forget_after: parts.forget_after,
             folded: Accounts::default(),
+            namespaces: Namespaces::default(),
             first_start: checkpoint.is_none(),
             scanned_at: None,
             // Also when nothing happens, so that files of another number of workers go.
@@ -345,6 +348,8 @@ impl Worker {
             chain
                 .accounts
                 .apply(commit.delivered, &commit.dropped, &commit.excluded);
+            self.namespaces
+                .deliver(&chain.meta.namespace, commit.delivered);
         }
     }
 

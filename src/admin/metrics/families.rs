@@ -200,6 +200,23 @@ fn pairs<T>(labels: &[&'static str], values: &[T], of: fn(&T) -> u64) -> Labelle
     labels.iter().copied().zip(values.iter().map(of)).collect()
 }
 
+/// One number per sink and namespace: name, help, value.
+pub type PerNamespace = (&'static str, &'static str, fn(&Amount) -> u64);
+
+/// The families with one series per sink and namespace of which something was delivered.
+pub const PER_NAMESPACE: &[PerNamespace] = &[
+    (
+        "longshore_namespace_delivered_bytes_total",
+        "Bytes of the namespace's logs whose records the sink has accepted since the agent's start.",
+        |amount| amount.bytes,
+    ),
+    (
+        "longshore_namespace_delivered_lines_total",
+        "Lines of the namespace's logs whose records the sink has accepted since the agent's start.",
+        |amount| amount.lines,
+    ),
+];
+
 /// One number per sink and container: name, help, value. Gauges, because a sum over the instances that exist
 /// falls when one of them goes.
 pub type PerContainer = (&'static str, &'static str, fn(&Container<'_>) -> u64);

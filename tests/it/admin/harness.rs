@@ -260,6 +260,13 @@ impl Admin {
             lines: 2,
         });
         let mut view = view_of(&[one]);
+        view.namespaces.deliver(
+            "shop",
+            Amount {
+                bytes: 40,
+                lines: 2,
+            },
+        );
         view.health = Health::Retrying;
         view.last_error = Some((admin.now(), "cannot write: disk full".to_owned()));
         view.last_verdict = Some("retry");

@@ -2,7 +2,7 @@
 
 use longshore::config::{Logs, ReadFrom};
 use longshore::pipeline::board::Health;
-use longshore::pipeline::ledger::{Accounts, Drop, Exclusion};
+use longshore::pipeline::ledger::{Accounts, Amount, Drop, Exclusion};
 use longshore::record::Stream;
 
 use super::check::{Allowed, check};
@@ -16,6 +16,17 @@ fn totals(rig: &Rig, number: usize) -> Accounts {
         totals += &view.totals;
     }
     totals
+}
+
+/// What was delivered of all namespaces since the agent's start.
+fn of_namespaces(rig: &Rig, number: usize) -> Amount {
+    let mut sum = Amount::default();
+    for view in &rig.places[number].views {
+        for (_, amount) in view.namespaces.iter() {
+            sum += amount;
+        }
+    }
+    sum
 }
 
 fn taken(rig: &Rig, number: usize) -> usize {
@@ -420,6 +431,7 @@ fn a_chain_is_forgotten_ten_minutes_after_it_was_last_seen_and_not_before() {
     rig.run_ms(30_000);
     assert_eq!(known(&rig), 1);
     assert_eq!(totals(&rig, 0), before, "its accounts are kept");
+    assert_eq!(of_namespaces(&rig, 0), before.delivered);
     // The same while the agent was down when it went.
     rig.stop(5_000);
     model.delete_pod(other);
@@ -429,6 +441,7 @@ fn a_chain_is_forgotten_ten_minutes_after_it_was_last_seen_and_not_before() {
     rig.run_ms(30_000);
     assert_eq!(known(&rig), 0);
     assert_eq!(totals(&rig, 0), before);
+    assert_eq!(of_namespaces(&rig, 0), Amount::default(), "nothing new");
 }
 
 #[test]
