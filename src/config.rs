@@ -7,6 +7,7 @@ pub mod check;
 pub mod keys;
 pub mod metrics;
 pub mod mistake;
+pub mod multiline;
 pub mod parse;
 pub mod pattern;
 pub mod render;
@@ -81,6 +82,8 @@ pub struct Logs {
     pub held_files_max: usize,
     /// Whether the agent's own pod is collected.
     pub collect_self: bool,
+    /// Which lines belong together, for every sink that does not say otherwise.
+    pub multiline: multiline::Multiline,
 }
 
 /// The admin server.
@@ -110,6 +113,8 @@ pub struct Sink {
     pub signals: Signals,
     /// How rows look.
     pub rows: Rows,
+    /// Which lines belong together.
+    pub multiline: multiline::Multiline,
     /// How payloads are compressed.
     pub compression: Compression,
     /// Where it starts in logs that exist when it first runs.
@@ -313,6 +318,7 @@ impl Default for Logs {
             held_bytes_max: 512 * 1024 * 1024,
             held_files_max: 768,
             collect_self: false,
+            multiline: multiline::Multiline::default(),
         }
     }
 }

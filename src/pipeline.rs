@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod drain;
 pub mod emit;
 pub mod fill;
+pub mod group;
 pub mod ledger;
 pub mod namespaces;
 pub mod payload;

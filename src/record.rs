@@ -82,11 +82,14 @@ impl Flags {
     pub const CUT: Flags = Flags(2);
     /// Not a line of the runtime's format: delivered raw.
     pub const UNPARSED: Flags = Flags(4);
+    /// Lines that belong together, up to a bound: more of them may follow in the next record.
+    pub const MULTILINE_CUT: Flags = Flags(8);
 
-    const NAMES: [(Flags, &'static str); 3] = [
+    const NAMES: [(Flags, &'static str); 4] = [
         (Flags::PARTIAL, "partial"),
         (Flags::CUT, "cut"),
         (Flags::UNPARSED, "unparsed"),
+        (Flags::MULTILINE_CUT, "multiline_cut"),
     ];
 
     /// Whether all of `other` are set.

@@ -1,4 +1,5 @@
 //! What is wanted, how urgent it is, and what becomes of it before it is encoded.
 
 pub mod level;
+pub mod multiline;
 pub mod plan;

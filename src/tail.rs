@@ -7,5 +7,6 @@ pub mod join;
 pub mod json;
 pub mod line;
 pub mod lines;
+pub mod multiline;
 pub mod read;
 pub mod time;

@@ -73,6 +73,9 @@ mod agent;
 #[path = "it/process.rs"]
 mod process;
 
+/// Each stack trace of the nine languages, as programs print them, is one record.
+#[path = "it/multiline.rs"]
+mod multiline;
 /// The data plane keeps its promise: a seeded simulation of files, crashes and sinks, single-threaded, on virtual time.
 #[path = "it/pipeline.rs"]
 mod pipeline;

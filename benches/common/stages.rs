@@ -12,8 +12,9 @@ use longshore::encode::{Encode, Run, json};
 use longshore::pods::PodState;
 use longshore::record::{ChainKey, ChainMeta, Flags, Level, Record, Stream, TimeText};
 use longshore::select::level;
-use longshore::tail::join::{JoinPool, Place};
+use longshore::tail::join::{Held, JoinPool, Place};
 use longshore::tail::line::Line;
+use longshore::tail::multiline::{Grammar, Languages};
 use longshore::tail::{cri, docker};
 
 use super::corpora::Corpus;
@@ -30,6 +31,8 @@ pub enum Stage {
     Parse,
     /// Parts become records; nothing is done for lines that are records.
     Join,
+    /// Whether the record's line may begin a trace, of any language.
+    Multiline,
     /// The level is inferred.
     Level,
     /// The message becomes a JSON string.
@@ -44,9 +47,10 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in the order of the line.
-    pub const ALL: [Stage; 9] = [
+    pub const ALL: [Stage; 10] = [
         Stage::Parse,
         Stage::Join,
+        Stage::Multiline,
         Stage::Level,
         Stage::Escape,
         Stage::Rows(RowFormat::Ndjson),
@@ -61,6 +65,7 @@ impl Stage {
         match self {
             Stage::Parse => "parse",
             Stage::Join => "join",
+            Stage::Multiline => "multiline",
             Stage::Level => "level",
             Stage::Escape => "escape",
             Stage::Rows(RowFormat::Ndjson) => "rows",
@@ -88,6 +93,7 @@ pub struct Stages<'a> {
     messages: Vec<u8>,
     records: Vec<Joined>,
     pool: JoinPool,
+    grammar: Grammar,
     scratch: Vec<u8>,
     out: Vec<u8>,
     ndjson: Rows,
@@ -124,6 +130,7 @@ impl<'a> Stages<'a> {
             messages: Vec::with_capacity(corpus.text.len()),
             records: Vec::with_capacity(corpus.records),
             pool: JoinPool::new(RECORD_BYTES_MAX, RECORD_BYTES_MAX),
+            grammar: Grammar::Languages(Languages::all()),
             scratch: Vec::new(),
             out: Vec::new(),
             ndjson: encoder(RowFormat::Ndjson, false),
@@ -167,6 +174,12 @@ impl<'a> Stages<'a> {
             Stage::Join => self.join(|_, content, _, _| {
                 black_box(content);
             }),
+            Stage::Multiline => {
+                for record in &self.records {
+                    let message = &self.messages[record.message.clone()];
+                    black_box(self.grammar.may_begin(black_box(message)));
+                }
+            }
             Stage::Level => {
                 for record in &self.records {
                     black_box(level::infer(black_box(
@@ -197,7 +210,7 @@ impl<'a> Stages<'a> {
             Stage::RowsWithUid => &mut self.with_uid,
             Stage::Otlp(false) => plain,
             Stage::Otlp(true) => with_uid,
-            Stage::Parse | Stage::Join | Stage::Level | Stage::Escape => return,
+            Stage::Parse | Stage::Join | Stage::Multiline | Stage::Level | Stage::Escape => return,
         };
         let described = rows.describe(&self.chain);
         let run = Run {
@@ -250,7 +263,7 @@ impl<'a> Stages<'a> {
                 if line.partial {
                     continue;
                 }
-                let Some(whole) = self.pool.take((0, line.stream)) else {
+                let Some(whole) = self.pool.take((0, line.stream), Held::Line) else {
                     continue;
                 };
                 let start = whole.start_in(1).unwrap_or_default();

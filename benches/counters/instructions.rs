@@ -6,7 +6,8 @@
 use std::hint::black_box;
 use std::path::Path;
 
-use longshore::config::{Compression, Limits, RowFormat};
+use longshore::config::multiline::MultilineMode;
+use longshore::config::{Compression, Limits, RowFormat, Sink, SinkKind};
 
 use super::corpus_file::CorpusFile;
 use super::rig::Rig;
@@ -93,6 +94,13 @@ pub fn child(directory: &Path) -> Outcome<()> {
             callgrind_dumps_after_this(&mut || taken = rig.take(COUNTED_BYTES));
             println!("{}\t{name}\tbytes\t{taken}", corpus.name);
         }
+        let mut sink = Sink::new("counted".to_owned(), SinkKind::Blackhole);
+        sink.multiline.mode = MultilineMode::Auto;
+        let mut rig = Rig::of(&path, corpus.docker, sink)?;
+        rig.take(BEFORE_BYTES);
+        let mut taken = 0;
+        callgrind_dumps_after_this(&mut || taken = rig.take(COUNTED_BYTES));
+        println!("{}\tworker, multiline\tbytes\t{taken}", corpus.name);
     }
     Ok(())
 }

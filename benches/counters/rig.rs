@@ -53,6 +53,11 @@ impl Rig {
         let mut sink = Sink::new("counted".to_owned(), SinkKind::Blackhole);
         sink.compression = compression;
         sink.limits = limits;
+        Rig::of(path, docker, sink)
+    }
+
+    /// The same with a sink as it is configured.
+    pub fn of(path: &Path, docker: bool, sink: Sink) -> Outcome<Rig> {
         let shard = Shard {
             sink: 0,
             worker: 0,
@@ -73,7 +78,7 @@ impl Rig {
             store: Box::new(NoStore),
             board: Arc::new(Board::new("counted", 0)),
             forget_after: Duration::from_secs(600),
-            planner: longshore::select::plan::Planner::default(),
+            planner: longshore::select::plan::Planner::default().with_multiline(&sink.multiline),
             seed: 7,
         };
         let mut segments = Vec::new();

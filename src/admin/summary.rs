@@ -171,6 +171,8 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
         records,
         records_unparsed,
         records_partial,
+        records_multiline,
+        records_multiline_cut,
         records_cut,
         records_replaced,
         join_pool_full,
@@ -190,6 +192,8 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
     sum.records += records;
     sum.records_unparsed += records_unparsed;
     sum.records_partial += records_partial;
+    sum.records_multiline += records_multiline;
+    sum.records_multiline_cut += records_multiline_cut;
     sum.records_cut += records_cut;
     sum.records_replaced += records_replaced;
     sum.join_pool_full += join_pool_full;

@@ -127,7 +127,7 @@ impl<'a> SinkParts<'a> {
             store: Box::new(store),
             board: Arc::clone(board),
             forget_after: Duration::from_millis(self.config.logs.forget_after_ms),
-            planner: Planner::default(),
+            planner: Planner::default().with_multiline(&self.sink.multiline),
             seed: fastrand::u64(..),
         })
     }

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::sinks::{Made, Maker, Running};
 use super::{Agent, StartError, descriptors, flush_interval, inboxes, measures};
 use crate::catalog::change::Change;
-use crate::config::{Config, Sink};
+use crate::config::{Config, Logs, Sink};
 use crate::pipeline::drain::After;
 
 /// Why the configuration is not in force; the one before is.
@@ -229,12 +229,21 @@ fn fixed_changes(before: &Config, after: &Config) -> Vec<&'static str> {
     let fixed = [
         ("node", *node != before.node),
         ("state_dir", *state_dir != before.state_dir),
-        ("logs", *logs != before.logs),
+        ("logs", of_catalog(logs) != of_catalog(&before.logs)),
         ("admin", *admin != before.admin),
         ("own_log", *own_log != before.own_log),
     ];
     let changed = fixed.iter().filter(|(_, changed)| *changed);
     changed.map(|(name, _)| *name).collect()
+}
+
+/// What of `logs` is the catalog's; the rest are defaults of sinks.
+fn of_catalog(logs: &Logs) -> Logs {
+    let defaults = Logs::default();
+    Logs {
+        multiline: defaults.multiline,
+        ..logs.clone()
+    }
 }
 
 #[cfg(test)]

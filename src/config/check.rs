@@ -16,6 +16,7 @@ use tracing::Level;
 use super::keys::{ADMIN, Known, LOGS, LOGS_NUMBERS, OWN_LOG, TOP, TOP_NUMBERS};
 use super::metrics::Metrics;
 use super::mistake::{Place, Report};
+use super::multiline;
 use super::substitute::Environment;
 use super::walk::{Section, is_name};
 use super::yaml::{Node, Value};
@@ -90,6 +91,7 @@ fn logs(top: &Section<'_>, logs: &mut Logs, report: &mut Report) {
     if let Some(collect) = section.switch("collect_self", report) {
         logs.collect_self = collect;
     }
+    multiline::check(&section, &mut logs.multiline, report);
     at_most(
         &section,
         ("poll_active_ms", logs.poll_active_ms),

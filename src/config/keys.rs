@@ -6,6 +6,7 @@
 mod limits;
 
 use super::metrics::Metrics;
+use super::multiline;
 use super::scrape::Scrape;
 use super::sinks::{SinkType, http, kafka};
 use super::{Config, Logs, Sink};
@@ -131,10 +132,11 @@ pub static TOP_NUMBERS: [Number<Config>; 2] = [
 ];
 
 /// `logs`, without numbers.
-pub static LOGS: [Key; 3] = [
+pub static LOGS: [Key; 4] = [
     key("pod_logs", PATH),
     key("container_links", PATH),
     key("collect_self", SWITCH),
+    key("multiline", "a mapping"),
 ];
 
 /// Numbers of `logs`.
@@ -258,7 +260,7 @@ pub static OWN_LOG: [Key; 2] = [
 ];
 
 /// What every sink has beside its type, without numbers.
-pub static SINK: [Key; 9] = [
+pub static SINK: [Key; 10] = [
     key("signals", "a list of logs, metrics or both"),
     key(
         "read_from",
@@ -270,6 +272,7 @@ pub static SINK: [Key; 9] = [
         "a mapping of columns to new names; null, false or \"\" drops one",
     ),
     key("fields", "a mapping of names to JSON values"),
+    key("multiline", "a mapping"),
     key("parse_json", SWITCH),
     key("record_uid", SWITCH),
     key("compression", "none, gzip or zstd"),
@@ -374,6 +377,7 @@ pub fn places() -> Vec<(&'static str, Known)> {
     let mut places = vec![
         ("the top level", Known::of(&TOP).numbers(&TOP_NUMBERS)),
         ("logs", Known::of(&LOGS).numbers(&LOGS_NUMBERS)),
+        ("logs.multiline", multiline::keys()),
         ("metrics", Known::of(&METRICS).numbers(&METRICS_NUMBERS)),
         ("metrics.ip", Known::of(&IP)),
         (

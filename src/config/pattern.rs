@@ -41,6 +41,11 @@ impl Pattern {
         self.compiled.is_match(name)
     }
 
+    /// The expression itself.
+    pub fn compiled(&self) -> &Regex {
+        &self.compiled
+    }
+
     /// As it stands in the config.
     pub fn as_str(&self) -> &str {
         &self.text

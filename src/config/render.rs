@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::keys::{LIMITS, LOGS_NUMBERS, METRICS_NUMBERS, Number, SCRAPE_NUMBERS, TOP_NUMBERS};
 use super::metrics::{Metrics, Profile};
+use super::multiline;
 use super::pattern::Pattern;
 use super::scrape::Scrape;
 use super::sinks::http;
@@ -31,6 +32,7 @@ pub fn render(config: &Config) -> String {
     page.path("container_links", &config.logs.container_links);
     page.raw("collect_self", config.logs.collect_self);
     page.numbers(&LOGS_NUMBERS, &config.logs);
+    multiline::render(&config.logs.multiline, &mut page);
     page.close();
     page.metrics(&config.metrics);
     page.open("admin");
@@ -222,6 +224,9 @@ impl Page {
         }
         if has("columns") {
             self.rows(&sink.rows, sink.kind.renames_columns());
+        }
+        if has("multiline") {
+            multiline::render(&sink.multiline, self);
         }
         if has("record_uid") {
             self.raw("record_uid", sink.rows.record_uid);

@@ -17,6 +17,7 @@ pub mod splunk_hec;
 use self::clickhouse::ClickHouseSink;
 use super::keys::{Known, common};
 use super::mistake::Report;
+use super::multiline::Multiline;
 use super::render::Page;
 use super::walk::Section;
 use super::{
@@ -287,6 +288,7 @@ impl Sink {
                 metrics: !takes.logs,
             },
             rows: Rows::default(),
+            multiline: Multiline::default(),
             compression: Compression::Gzip(COMPRESSION_LEVEL),
             read_from: ReadFrom::Beginning,
             workers: 1,

@@ -27,6 +27,10 @@ pub struct Counters {
     pub records_partial: u64,
     /// Of those, cut at `record_bytes_max`.
     pub records_cut: u64,
+    /// Of those, made of several lines that belong together.
+    pub records_multiline: u64,
+    /// Of those, cut at a bound: more lines of the same group may follow in the next record.
+    pub records_multiline_cut: u64,
     /// Of those, with invalid UTF-8 replaced.
     pub records_replaced: u64,
     /// Open records flushed because the join pool was full.

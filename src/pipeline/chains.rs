@@ -12,8 +12,9 @@ use super::ledger::{Accounts, Amount, Exclusion};
 use super::payload::{Cursors, Frontier, Skip};
 use crate::catalog::chain::{Chain, Identity, Loss, Segment};
 use crate::clock::Time;
-use crate::record::{ChainKey, ChainMeta};
+use crate::record::{ChainKey, ChainMeta, Stream};
 use crate::select::plan::Plan;
+use crate::tail::multiline::State;
 use crate::tail::read::Inflating;
 
 /// One segment, as one sink stands to it.
@@ -190,6 +191,10 @@ pub struct ChainState {
     pub accounts: Accounts,
     /// Whether a record is open in the join pool, per stream.
     pub open: [bool; 2],
+    /// Whether a group of lines is open in the join pool, per stream.
+    pub grouped: [bool; 2],
+    /// Where the grammar of groups stands, per stream; also behind a group that was cut at a bound.
+    pub group: [State; 2],
     /// Whether that record's next part may be among what was lost: what comes is not joined to it.
     pub severed: [bool; 2],
     /// Whether it waits in the schedule.
@@ -221,6 +226,8 @@ impl ChainState {
             missing: Vec::new(),
             accounts: Accounts::default(),
             open: [false; 2],
+            grouped: [false; 2],
+            group: [State::Idle; 2],
             severed: [false; 2],
             scheduled: false,
             unseen_since: None,
@@ -323,7 +330,12 @@ impl ChainState {
 
     /// Bytes were lost: open records have no end that is known to be theirs.
     pub fn sever(&mut self) {
-        self.severed = self.open;
+        self.severed = [0, 1].map(|stream| self.open[stream] || self.grouped[stream]);
+    }
+
+    /// Whether lines of that stream may belong together.
+    pub fn groups(&self, stream: Stream) -> bool {
+        self.plan.multiline.is_some() || self.grouped[stream.index()]
     }
 
     /// A segment that the checkpoint knows goes on where it was.

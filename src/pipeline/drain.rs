@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 
 use super::worker::Worker;
 use crate::clock::Time;
-use crate::record::{Flags, Stream};
+use crate::record::Stream;
 
 /// Who goes on from a worker's last checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,9 @@ impl Worker {
             let Some(chain) = chain else { continue };
             for state in &chain.segments {
                 let slot = slot as u32;
-                let open = Stream::ALL.into_iter().any(|stream| {
-                    let record = self.join.get((slot, stream));
-                    record.is_some_and(|record| record.start_in(state.serial).is_some())
-                });
+                let mut streams = Stream::ALL.into_iter();
+                let open = streams
+                    .any(|stream| self.join.start_in((slot, stream), state.serial).is_some());
                 let Some(segment) = &state.segment else {
                     continue;
                 };
@@ -74,7 +73,7 @@ impl Worker {
             worked = true;
             if !self.read_last_chance(slot, serial, now) {
                 self.last_chances.remove(0);
-                self.flush_chain(slot, now);
+                self.flush_segment(slot, serial, now);
             }
         }
         worked
@@ -113,10 +112,12 @@ impl Worker {
         })
     }
 
-    /// Delivers a chain's open records as they are.
-    fn flush_chain(&mut self, slot: u32, now: Time) {
+    /// Delivers open records as they are, if they began in that segment or went on there.
+    fn flush_segment(&mut self, slot: u32, serial: u64, now: Time) {
         for stream in Stream::ALL {
-            self.emit_open((slot, stream), Flags::PARTIAL, now);
+            if self.join.start_in((slot, stream), serial).is_some() {
+                self.close_all((slot, stream), true, now);
+            }
         }
         self.builder.leave();
     }

@@ -9,7 +9,7 @@ use crate::clock::Time;
 use crate::encode::{Run, uid_seed};
 use crate::record::{Flags, Record, Stream};
 use crate::select::level;
-use crate::tail::join::{OpenKey, Place};
+use crate::tail::join::{Held, OpenKey, Place};
 use crate::tail::line::Line;
 use crate::tail::{cri, docker, time};
 
@@ -50,7 +50,7 @@ impl Worker {
         }
         let stream = line.stream.index();
         if !flags.has(Flags::UNPARSED) && self.is_severed((slot, line.stream), place) {
-            self.emit_open((slot, line.stream), Flags::PARTIAL, now);
+            self.close_all((slot, line.stream), true, now);
         }
         let Some(state) = self.chains.get_mut(slot as usize).and_then(Option::as_mut) else {
             return;
@@ -60,13 +60,12 @@ impl Worker {
             state.open[stream] = true;
             self.join.push(slot, line, place, now);
             self.builder.commit(slot, place.segment, now);
-            while let Some(oldest) = self.join.overflow() {
-                self.counters.join_pool_full += 1;
-                self.emit_open(oldest, Flags::PARTIAL, now);
-            }
+            self.relieve(now);
+        } else if state.groups(line.stream) && !flags.has(Flags::UNPARSED) {
+            self.group_line(slot, line, place, flags, now);
         } else if state.open[stream] && !flags.has(Flags::UNPARSED) {
             self.join.push(slot, line, place, now);
-            self.emit_open((slot, line.stream), flags, now);
+            self.emit_open((slot, line.stream), Held::Line, flags, now);
         } else {
             self.emit(slot, line, place, flags, now);
         }
@@ -79,10 +78,12 @@ impl Worker {
             return false;
         };
         let stream = key.1.index();
-        if state.severed[stream] || !state.open[stream] {
+        if state.severed[stream] || !(state.open[stream] || state.grouped[stream]) {
             return state.severed[stream];
         }
-        let last = self.join.get(key).and_then(|open| open.stretches.last());
+        let line = self.join.get(key, Held::Line);
+        let open = line.or_else(|| self.join.get(key, Held::Group));
+        let last = open.and_then(|open| open.stretches.last());
         let Some(last) = last.filter(|last| last.segment != place.segment) else {
             return false;
         };
@@ -122,7 +123,14 @@ impl Worker {
     }
 
     /// Encodes a record that is one line.
-    fn emit(&mut self, slot: u32, line: &Line<'_>, place: Place, flags: Flags, now: Time) {
+    pub(super) fn emit(
+        &mut self,
+        slot: u32,
+        line: &Line<'_>,
+        place: Place,
+        flags: Flags,
+        now: Time,
+    ) {
         let kept = line
             .content
             .get(..self.limits.record_bytes_max)
@@ -163,19 +171,19 @@ impl Worker {
     }
 
     /// Encodes an open record as it is, under the segment of its last part.
-    pub(super) fn emit_open(&mut self, key: OpenKey, flags: Flags, now: Time) {
+    pub(super) fn emit_open(&mut self, key: OpenKey, held: Held, flags: Flags, now: Time) {
         let (slot, stream) = key;
         loop {
             let Some(last) = self
                 .join
-                .get(key)
+                .get(key, held)
                 .and_then(|open| open.stretches.last().copied())
             else {
                 return;
             };
             self.enter(slot, last.segment);
             let commit = self.builder.commit(slot, last.segment, now);
-            let Some(open) = self.join.get(key) else {
+            let Some(open) = self.join.get(key, held) else {
                 return;
             };
             let bytes: u64 = open.stretches.iter().map(|stretch| stretch.bytes).sum();
@@ -212,7 +220,7 @@ impl Worker {
                 }
             }
         }
-        let Some(open) = self.join.take(key) else {
+        let Some(open) = self.join.take(key, held) else {
             return;
         };
         for stretch in &open.stretches {
@@ -221,10 +229,17 @@ impl Worker {
                 commit.settled_bytes += stretch.bytes;
             }
         }
+        let is_multiline = held == Held::Group && memchr::memchr(b'\n', &open.content).is_some();
+        self.counters.records_multiline += u64::from(is_multiline);
         self.join.recycle(open);
         if let Some(chain) = self.chains.get_mut(slot as usize).and_then(Option::as_mut) {
-            chain.open[stream.index()] = false;
-            chain.severed[stream.index()] = false;
+            match held {
+                Held::Line => {
+                    chain.open[stream.index()] = false;
+                    chain.severed[stream.index()] = false;
+                }
+                Held::Group => chain.grouped[stream.index()] = false,
+            }
         }
     }
 
@@ -255,34 +270,8 @@ impl Worker {
             self.counters.records_unparsed += u64::from(flags.has(Flags::UNPARSED));
             self.counters.records_partial += u64::from(flags.has(Flags::PARTIAL));
             self.counters.records_cut += u64::from(flags.has(Flags::CUT));
+            self.counters.records_multiline_cut += u64::from(flags.has(Flags::MULTILINE_CUT));
         }
-    }
-
-    /// Delivers open records whose end will not come: their container is over, or they have waited too long while
-    /// nothing of their chain was left to read.
-    pub(super) fn flush_open_records(&mut self, now: Time) -> bool {
-        let timeout = std::time::Duration::from_millis(self.limits.partial_timeout_ms);
-        let mut any = false;
-        for key in self.join.opened_until(now) {
-            let Some(chain) = self.chains.get(key.0 as usize).and_then(Option::as_ref) else {
-                continue;
-            };
-            let over = chain.chain.as_ref().is_none_or(|chain| chain.ended());
-            let waited = self
-                .join
-                .get(key)
-                .map_or(timeout, |open| now.since(open.opened_at));
-            // An unfinished last line may stay unread for ever.
-            let reading = chain.next_segment().is_some();
-            let due = over || waited >= timeout || chain.severed[key.1.index()];
-            if reading || !due || !self.delivery.has_slot() {
-                continue;
-            }
-            self.emit_open(key, Flags::PARTIAL, now);
-            any = true;
-        }
-        self.builder.leave();
-        any
     }
 }
 

@@ -1,5 +1,5 @@
 //! The straight way, which nearly all lines go: whole lines of the runtime's format, records complete in one line, of
-//! a stream that has no record open, and nothing that was read before a restart.
+//! a stream that has no record open, that cannot begin a group, and nothing that was read before a restart.
 //!
 //! What such a line needs to know of its chain cannot change from one to the next, so it is looked up once for many.
 //! Invariant: a line that goes the straight way becomes what `Worker::line` would make of it; what is not straight
@@ -12,6 +12,7 @@ use super::worker::Worker;
 use crate::clock::Time;
 use crate::record::{Flags, Record};
 use crate::select::level;
+use crate::tail::multiline::State;
 use crate::tail::{cri, docker};
 
 impl Worker {
@@ -29,7 +30,11 @@ impl Worker {
             return 0;
         }
         let is_docker = chain.chain.as_ref().is_some_and(|chain| chain.docker);
-        let is_bent = [0, 1].map(|stream| chain.open[stream] || chain.severed[stream]);
+        let is_bent = [0, 1].map(|stream| {
+            let open = chain.open[stream] || chain.grouped[stream];
+            open || chain.severed[stream] || chain.group[stream] != State::Idle
+        });
+        let grammar = chain.plan.multiline.as_deref().map(|it| &it.grammar);
         let (mut taken, mut lines) = (0, 0);
         let mut commit = None;
         while let Some(end) = memchr::memchr(b'\n', data.get(taken..).unwrap_or_default()) {
@@ -43,6 +48,9 @@ impl Worker {
             let Some(parsed) = parsed else { break };
             let too_long = parsed.content.len() > self.limits.record_bytes_max;
             if parsed.partial || too_long || is_bent[parsed.stream.index()] {
+                break;
+            }
+            if grammar.is_some_and(|grammar| grammar.may_begin(parsed.content)) {
                 break;
             }
             let commit = *commit.get_or_insert_with(|| {

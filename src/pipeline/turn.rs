@@ -21,10 +21,7 @@ pub(super) fn cursors_of(
     let mut at = [state.read; 2];
     let durable = &state.cursors;
     for stream in Stream::ALL {
-        let open = join
-            .get((slot, stream))
-            .and_then(|open| open.start_in(state.serial));
-        if let Some(start) = open {
+        if let Some(start) = join.start_in((slot, stream), state.serial) {
             at[stream.index()] = start;
         }
         // After a restart the lower stream's bytes are read again; the other's cursor does not go back.

@@ -192,6 +192,7 @@ impl Worker {
         } else {
             self.read(now)
         };
+        worked |= !self.draining && self.flush_groups(now);
         worked |= self.seal_due(now);
         // What is under way has counters of its own.
         self.unshown |= worked || !self.delivery.is_empty();
@@ -238,10 +239,16 @@ impl Worker {
         } else {
             Time::NEVER
         };
+        // One that is due waits for something else.
+        let group = match self.join.groups_due() {
+            due if due > now && !self.draining => due,
+            _ => Time::NEVER,
+        };
         (self.kept_at + HOUSEKEEPING)
             .min(seal)
             .min(save)
             .min(self.delivery.due())
+            .min(group)
             .max(now)
     }
 

@@ -1,7 +1,9 @@
-//! Open records: a `P` part waits here for its `F`, as bytes, per (chain, stream), within one budget for the sink.
+//! Open records: a `P` part waits here for its `F`, and a group of lines for its next one, as bytes, per (chain,
+//! stream), within one budget for the sink.
 //!
-//! Invariant: `bytes` is the sum of the content of all open records and never exceeds `bytes_max` by more than the
-//! part just pushed. An open record remembers where its parts lie, so that its stream's cursor can stand before it.
+//! Invariants: `bytes` is the sum of the content of all open records and never exceeds `bytes_max` by more than the
+//! part or line just pushed. An open record remembers where its parts lie, so that its stream's cursor can stand before
+//! it. A group is older than the line that is open beside it.
 
 use std::collections::HashMap;
 
@@ -25,6 +27,15 @@ pub struct Stretch {
     pub bytes: u64,
 }
 
+/// What is open: a line whose parts are not all there, or a group of lines that may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Parts of one line.
+    Line,
+    /// Whole lines of one record.
+    Group,
+}
+
 /// A record whose end has not been seen.
 #[derive(Debug)]
 pub struct Open {
@@ -42,6 +53,17 @@ pub struct Open {
     pub opened_at: Time,
 }
 
+/// Whole lines that are one record, to which more may come.
+#[derive(Debug)]
+struct Group {
+    /// The lines, joined by LF.
+    open: Open,
+    /// How many of the container's lines they are, whatever number of parts these had.
+    lines: u32,
+    /// Over at this moment, unless a line comes before it.
+    due: Time,
+}
+
 impl Open {
     /// Its first byte in a segment, if it has parts there.
     pub fn start_in(&self, segment: u64) -> Option<u64> {
@@ -49,6 +71,17 @@ impl Open {
             .iter()
             .find(|stretch| stretch.segment == segment)
             .map(|found| found.start)
+    }
+
+    /// Adds where further bytes lie.
+    fn extend(&mut self, further: Stretch) {
+        match self.stretches.last_mut() {
+            Some(last) if last.segment == further.segment => {
+                last.bytes += further.bytes;
+                last.end = further.end;
+            }
+            _ => self.stretches.push(further),
+        }
     }
 }
 
@@ -67,6 +100,9 @@ pub struct Place {
 #[derive(Debug)]
 pub struct JoinPool {
     open: HashMap<OpenKey, Open>,
+    groups: HashMap<OpenKey, Group>,
+    /// No group is over before this moment.
+    groups_due: Time,
     bytes: usize,
     bytes_max: usize,
     record_bytes_max: usize,
@@ -82,6 +118,8 @@ impl JoinPool {
     pub fn new(bytes_max: usize, record_bytes_max: usize) -> JoinPool {
         JoinPool {
             open: HashMap::new(),
+            groups: HashMap::new(),
+            groups_due: Time::NEVER,
             bytes: 0,
             bytes_max,
             record_bytes_max,
@@ -108,37 +146,82 @@ impl JoinPool {
         open.content.extend_from_slice(kept);
         open.too_long_bytes += (line.content.len() - kept.len()) as u64;
         open.lines += 1;
-        let bytes = place.end.saturating_sub(place.start);
-        match open.stretches.last_mut() {
-            Some(last) if last.segment == place.segment => {
-                last.bytes += bytes;
-                last.end = place.end;
-            }
-            _ => {
-                let Place {
-                    segment,
-                    start,
-                    end,
-                } = place;
-                open.stretches.push(Stretch {
-                    segment,
-                    start,
-                    end,
-                    bytes,
-                });
-            }
-        }
+        open.extend(Stretch {
+            segment: place.segment,
+            start: place.start,
+            end: place.end,
+            bytes: place.end.saturating_sub(place.start),
+        });
         self.bytes += kept.len();
     }
 
+    /// Makes the chain's open line, which is whole now, the first of a group. There is no other group.
+    pub fn begin_group(&mut self, key: OpenKey, due: Time) {
+        let Some(open) = self.open.remove(&key) else {
+            return;
+        };
+        self.groups_due = self.groups_due.min(due);
+        let group = Group {
+            open,
+            lines: 1,
+            due,
+        };
+        if let Some(before) = self.groups.insert(key, group) {
+            debug_assert!(false, "a group was begun within another");
+            self.bytes -= before.open.content.len();
+        }
+    }
+
+    /// Whether `further` bytes and a line end fit into the group's record.
+    pub fn group_has_room(&self, key: OpenKey, further: usize) -> bool {
+        let group = self.groups.get(&key);
+        group.is_some_and(|group| group.open.content.len() + 1 + further <= self.record_bytes_max)
+    }
+
+    /// Adds the chain's open line, which is whole now, to its group. Returns how many lines that has.
+    pub fn extend_group(&mut self, key: OpenKey, due: Time) -> u32 {
+        let Some(group) = self.groups.get_mut(&key) else {
+            return 0;
+        };
+        let Some(line) = self.open.remove(&key) else {
+            return group.lines;
+        };
+        group.open.content.push(b'\n');
+        group.open.content.extend_from_slice(&line.content);
+        self.bytes += 1;
+        for stretch in &line.stretches {
+            group.open.extend(*stretch);
+        }
+        group.open.lines += line.lines;
+        group.open.too_long_bytes += line.too_long_bytes;
+        group.lines += 1;
+        group.due = due;
+        self.groups_due = self.groups_due.min(due);
+        let lines = group.lines;
+        self.recycle(line);
+        lines
+    }
+
     /// The open record, if there is one.
-    pub fn get(&self, key: OpenKey) -> Option<&Open> {
-        self.open.get(&key)
+    pub fn get(&self, key: OpenKey, held: Held) -> Option<&Open> {
+        match held {
+            Held::Line => self.open.get(&key),
+            Held::Group => self.groups.get(&key).map(|group| &group.open),
+        }
+    }
+
+    /// The first byte in a segment of what is open of a chain's stream, if it has any there.
+    pub fn start_in(&self, key: OpenKey, segment: u64) -> Option<u64> {
+        let start = |held| self.get(key, held)?.start_in(segment);
+        start(Held::Group).or_else(|| start(Held::Line))
     }
 
     /// Takes the record out.
-    pub fn take(&mut self, key: OpenKey) -> Option<Open> {
-        let open = self.open.remove(&key)?;
+    pub fn take(&mut self, key: OpenKey, held: Held) -> Option<Open> {
+        let open = match held {
+            Held::Line => self.open.remove(&key)?,
+            Held::Group => self.groups.remove(&key)?.open,
+        };
         self.bytes -= open.content.len();
         Some(open)
     }
@@ -153,31 +236,57 @@ impl JoinPool {
     }
 
     /// The oldest open record, when the pool is over its budget.
-    pub fn overflow(&self) -> Option<OpenKey> {
+    pub fn overflow(&self) -> Option<(OpenKey, Held)> {
         if self.bytes <= self.bytes_max {
             return None;
         }
-        self.open
-            .iter()
-            .min_by_key(|(key, open)| (open.opened_at, **key))
-            .map(|(key, _)| *key)
+        let groups = self.groups.iter();
+        let groups = groups.map(|(key, group)| (group.open.opened_at, *key, Held::Group));
+        let lines = self.open.iter();
+        let lines = lines.map(|(key, open)| (open.opened_at, *key, Held::Line));
+        // Of one moment and key the group is older; it comes first, and the first least one is taken.
+        groups
+            .chain(lines)
+            .min_by_key(|(opened_at, key, _)| (*opened_at, *key))
+            .map(|(_, key, held)| (key, held))
     }
 
-    /// Keys of the records that were opened at or before `moment`.
-    pub fn opened_until(&self, moment: Time) -> Vec<OpenKey> {
+    /// Keys of the streams that have anything open.
+    pub fn keys(&self) -> Vec<OpenKey> {
         let mut keys: Vec<OpenKey> = self
             .open
-            .iter()
-            .filter(|(_, open)| open.opened_at <= moment)
+            .keys()
+            .chain(self.groups.keys())
+            .copied()
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Groups to which nothing was added for long enough; one beside which a line is open still grows.
+    pub fn groups_over(&mut self, now: Time) -> Vec<OpenKey> {
+        if now < self.groups_due {
+            return Vec::new();
+        }
+        let grows = |key: &OpenKey| self.open.contains_key(key);
+        let resting = self.groups.iter().filter(|(key, _)| !grows(key));
+        let mut keys: Vec<OpenKey> = resting
+            .clone()
+            .filter(|(_, group)| group.due <= now)
             .map(|(key, _)| *key)
             .collect();
+        self.groups_due = resting
+            .map(|(_, group)| group.due)
+            .min()
+            .unwrap_or(Time::NEVER);
         keys.sort_unstable();
         keys
     }
 
-    /// When the oldest was opened.
-    pub fn oldest(&self) -> Option<Time> {
-        self.open.values().map(|open| open.opened_at).min()
+    /// No group is over before this moment.
+    pub fn groups_due(&self) -> Time {
+        self.groups_due
     }
 
     /// Content held, in bytes.
@@ -233,7 +342,7 @@ mod tests {
             },
             Time::ZERO,
         );
-        let open = pool.take((7, Stream::Stdout)).unwrap();
+        let open = pool.take((7, Stream::Stdout), Held::Line).unwrap();
         assert_eq!(open.content, "gr\u{fc}n".as_bytes());
         assert_eq!(open.lines, 3);
         assert_eq!(
@@ -260,7 +369,7 @@ mod tests {
         };
         pool.push(1, &line(b"abcd"), place, Time::ZERO);
         pool.push(1, &line(b"efgh"), place, Time::ZERO);
-        let open = pool.take((1, Stream::Stdout)).unwrap();
+        let open = pool.take((1, Stream::Stdout), Held::Line).unwrap();
         assert_eq!(
             (open.content.as_slice(), open.too_long_bytes),
             (&b"abcde"[..], 3)
@@ -277,8 +386,8 @@ mod tests {
         };
         pool.push(1, &line(b"abc"), place, Time::from_ms(2));
         pool.push(2, &line(b"abc"), place, Time::from_ms(1));
-        assert_eq!(pool.overflow(), Some((2, Stream::Stdout)));
-        pool.take((2, Stream::Stdout)).unwrap();
+        assert_eq!(pool.overflow(), Some(((2, Stream::Stdout), Held::Line)));
+        pool.take((2, Stream::Stdout), Held::Line).unwrap();
         assert_eq!(pool.overflow(), None);
     }
 }

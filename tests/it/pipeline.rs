@@ -8,6 +8,8 @@ mod directed;
 mod fair;
 #[path = "pipeline/model.rs"]
 mod model;
+#[path = "pipeline/multiline.rs"]
+mod multiline;
 #[path = "pipeline/plan.rs"]
 mod plan;
 #[path = "pipeline/rig.rs"]

@@ -49,6 +49,16 @@ pub const PER_SINK: &[PerSink] = &[
         |sink| sink.counters.records_unparsed,
     ),
     (
+        "longshore_records_multiline_total",
+        "Records made of several lines that belong together.",
+        |sink| sink.counters.records_multiline,
+    ),
+    (
+        "longshore_records_multiline_cut_total",
+        "Records whose group of lines was cut at a bound.",
+        |sink| sink.counters.records_multiline_cut,
+    ),
+    (
         "longshore_records_partial_total",
         "Records delivered before their end was seen.",
         |sink| sink.counters.records_partial,

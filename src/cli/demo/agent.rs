@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::DemoError;
 use crate::agent::Surroundings;
 use crate::config::metrics::Metrics;
+use crate::config::multiline::Multiline;
 use crate::config::{
     Admin, Compression, Config, FileSink, Limits, Logs, OwnLog, ReadFrom, Rows, Signals, Sink,
     SinkKind,
@@ -123,6 +124,7 @@ pub fn config(directory: &Path) -> Config {
                 total_bytes_max: u64::MAX,
             }),
             rows: Rows::default(),
+            multiline: Multiline::default(),
             compression: Compression::Gzip(1),
             signals: Signals {
                 logs: true,

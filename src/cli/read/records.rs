@@ -14,7 +14,7 @@ use crate::encode::rows::Rows;
 use crate::encode::{Encode, Run, uid_seed};
 use crate::record::{ChainMeta, Flags, Record, Stream, TimeText};
 use crate::select::level;
-use crate::tail::join::{JoinPool, Place};
+use crate::tail::join::{Held, JoinPool, Place};
 use crate::tail::line::Line;
 use crate::tail::lines::Piece;
 
@@ -177,7 +177,7 @@ impl<'a> Records<'a> {
 
     fn parsed(&mut self, line: &Line<'_>, start: u64, flags: Flags) -> io::Result<()> {
         let goes_on = line.partial && flags.is_empty();
-        if !goes_on && self.join.get((SLOT, line.stream)).is_none() {
+        if !goes_on && self.join.get((SLOT, line.stream), Held::Line).is_none() {
             return self.emit(line, start, flags);
         }
         let place = Place {
@@ -215,7 +215,7 @@ impl<'a> Records<'a> {
 
     /// Encodes an open record as it is, if there is one.
     fn emit_open(&mut self, stream: Stream, flags: Flags) -> io::Result<()> {
-        let Some(open) = self.join.take((SLOT, stream)) else {
+        let Some(open) = self.join.take((SLOT, stream), Held::Line) else {
             return Ok(());
         };
         let Some(last) = open.stretches.last() else {

@@ -3,6 +3,7 @@
 use super::{at_most, is_map, rows};
 use crate::config::keys::{BACKLOG_NUMBERS, Backlog, Known, LIMITS, SINK_NUMBERS, common};
 use crate::config::mistake::Report;
+use crate::config::multiline;
 use crate::config::sinks::{COMPRESSION_LEVEL, SinkType};
 use crate::config::walk::Section;
 use crate::config::yaml::Value;
@@ -36,6 +37,8 @@ pub(super) fn check(
     section.numbers(&SINK_NUMBERS, &mut sink, report);
     section.numbers(&LIMITS, &mut sink.limits, report);
     relations(&section, &sink.limits, report);
+    sink.multiline = config.logs.multiline.clone();
+    multiline::check(&section, &mut sink.multiline, report);
     rows::check(&section, &mut sink.rows, sink.signals, report);
     compression(&section, &mut sink.compression, report);
     if let Some(read_from) = read_from(&section, report) {

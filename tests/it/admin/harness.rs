@@ -130,6 +130,7 @@ fn config() -> Config {
         rows: Rows::default(),
         compression: Compression::None,
         read_from: ReadFrom::Beginning,
+        multiline: longshore::config::multiline::Multiline::default(),
         workers,
         limits: Limits::default(),
     };

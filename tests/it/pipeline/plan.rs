@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use longshore::config::multiline::MultilineMode;
 use longshore::config::{Logs, Sink};
 use longshore::record::Stream;
 use proptest::prelude::*;
@@ -227,6 +228,10 @@ impl Plan {
             .map(|at| {
                 let mut sink = sink(&format!("sink-{at}"));
                 sink.workers = usize::from(self.workers);
+                if at == 1 {
+                    // No line of these runs begins a trace, so that nothing is different.
+                    sink.multiline.mode = MultilineMode::Auto;
+                }
                 if at > 0 {
                     sink.limits.requests_in_flight = usize::from(self.in_flight);
                 }

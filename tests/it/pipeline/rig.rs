@@ -14,6 +14,7 @@ use longshore::encode::rows::Rows;
 use longshore::pipeline::board::{Board, View};
 use longshore::pipeline::drain::After;
 use longshore::pipeline::worker::{Parts, Step, Worker};
+use longshore::select::plan::Planner;
 use longshore::waker::Waker;
 
 use super::sink::{SimLetters, SimSink};
@@ -178,7 +179,7 @@ impl Rig {
             }),
             board: Arc::clone(board),
             forget_after: Duration::from_millis(self.logs.forget_after_ms),
-            planner: longshore::select::plan::Planner::default(),
+            planner: Planner::default().with_multiline(&config.multiline),
             seed: 7,
         }
     }

@@ -1,0 +1,5 @@
+int main() {
+    int *values = new int[2];
+    delete[] values;
+    return values[1];
+}

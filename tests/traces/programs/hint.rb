@@ -1,0 +1,5 @@
+def size_of(value)
+  value.lenght
+end
+
+size_of("text")
