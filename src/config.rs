@@ -185,6 +185,8 @@ pub enum RowFormat {
     Ndjson,
     /// One array.
     JsonArray,
+    /// Messages of `proto/longshore/v1`: no rows, but what they say.
+    Protobuf,
 }
 
 /// Names of the columns; `None` drops a column. `column` is one of [`Columns::NAMES`].

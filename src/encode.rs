@@ -11,12 +11,13 @@ pub mod compress;
 pub mod frames;
 pub mod hec;
 pub mod json;
+pub mod log_batch;
 pub mod loki;
 pub mod otlp;
 pub mod protobuf;
 pub mod rows;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod text;
 mod time;
 

@@ -15,9 +15,13 @@
 //! made durable: what the ring held when the agent ended is gone, and the next start has newer ones. Invariant: each
 //! sample that a sink was offered is in exactly one account of its [`ledger`].
 
+pub mod batches;
 pub mod board;
+pub mod envelope;
+pub mod hec;
 pub mod inbox;
 pub mod ledger;
+pub mod metric_batch;
 pub mod otlp;
 pub mod payload;
 pub mod remote_write;

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use longshore::clock::Time;
 use longshore::config::{RowFormat, Rows as RowsConfig};
+use longshore::encode::log_batch::LogBatch;
 use longshore::encode::otlp::{Attributes, Otlp};
 use longshore::encode::rows::Rows;
 use longshore::encode::{Encode, Run, json};
@@ -37,7 +38,7 @@ pub enum Stage {
     Level,
     /// The message becomes a JSON string.
     Escape,
-    /// Records become rows.
+    /// Records become rows, or what stands for them in protobuf.
     Rows(RowFormat),
     /// Records become rows with their uid.
     RowsWithUid,
@@ -56,6 +57,7 @@ impl Stage {
         Stage::Rows(RowFormat::Ndjson),
         Stage::Rows(RowFormat::JsonArray),
         Stage::RowsWithUid,
+        Stage::Rows(RowFormat::Protobuf),
         Stage::Otlp(false),
         Stage::Otlp(true),
     ];
@@ -70,6 +72,7 @@ impl Stage {
             Stage::Escape => "escape",
             Stage::Rows(RowFormat::Ndjson) => "rows",
             Stage::Rows(RowFormat::JsonArray) => "rows, array",
+            Stage::Rows(RowFormat::Protobuf) => "protobuf",
             Stage::RowsWithUid => "rows, uid",
             Stage::Otlp(false) => "otlp, no uid",
             Stage::Otlp(true) => "otlp",
@@ -99,6 +102,7 @@ pub struct Stages<'a> {
     ndjson: Rows,
     array: Rows,
     with_uid: Rows,
+    protobuf: LogBatch,
     otlp: [Otlp; 2],
     chain: ChainMeta,
 }
@@ -136,6 +140,7 @@ impl<'a> Stages<'a> {
             ndjson: encoder(RowFormat::Ndjson, false),
             array: encoder(RowFormat::JsonArray, false),
             with_uid: encoder(RowFormat::Ndjson, true),
+            protobuf: LogBatch::new(&RowsConfig::default(), NODE, None),
             otlp: [false, true].map(|uid| Otlp::new(NODE, None, Attributes::default(), uid)),
             chain: ChainMeta {
                 key: ChainKey {
@@ -207,6 +212,7 @@ impl<'a> Stages<'a> {
         let rows: &mut dyn Encode = match stage {
             Stage::Rows(RowFormat::Ndjson) => &mut self.ndjson,
             Stage::Rows(RowFormat::JsonArray) => &mut self.array,
+            Stage::Rows(RowFormat::Protobuf) => &mut self.protobuf,
             Stage::RowsWithUid => &mut self.with_uid,
             Stage::Otlp(false) => plain,
             Stage::Otlp(true) => with_uid,

@@ -14,13 +14,15 @@ use crate::catalog::feed::Feed;
 use crate::checkpoint::FileStore;
 use crate::clock::{Clock, Time};
 use crate::config::{
-    Compression, Config, FileSink, HttpSink, OtlpSink, RowFormat, Sink, SinkKind, SplunkHecSink,
+    Compression, Config, FileSink, HttpSink, KafkaSink, OtlpSink, RowFormat, Sink, SinkKind,
+    SplunkHecSink,
 };
 use crate::encode::Encode;
 use crate::encode::azure_logs::AzureRows;
 use crate::encode::bulk::Bulk;
 use crate::encode::frames::Frames;
 use crate::encode::hec::Hec;
+use crate::encode::log_batch::LogBatch;
 use crate::encode::loki::Loki;
 use crate::encode::otlp::{Attributes, Otlp};
 use crate::encode::rows::Rows;
@@ -28,7 +30,11 @@ use crate::files::Files;
 use crate::pipeline::board::Board;
 use crate::pipeline::worker::Parts;
 use crate::samples;
+use crate::samples::batches::Batches;
+use crate::samples::envelope::Envelope;
+use crate::samples::hec::Hec as SampleHec;
 use crate::samples::inbox::Inbox;
+use crate::samples::metric_batch::MetricBatch;
 use crate::samples::otlp::Otlp as SampleOtlp;
 use crate::samples::payload::{Codec, Packer, Plain};
 use crate::samples::remote_write::RemoteWrite;
@@ -43,7 +49,7 @@ use crate::sink::dead_letter::DeadLetterFile;
 use crate::sink::elasticsearch::Elasticsearch;
 use crate::sink::file::{FileTransport, Framing};
 use crate::sink::http::{Http, Surroundings, Wire};
-use crate::sink::kafka::{Batches, Kafka};
+use crate::sink::kafka::{Batches as KafkaBatches, Kafka};
 use crate::sink::loki;
 use crate::sink::otlp::Signal;
 use crate::sink::splunk_hec::{Acknowledge, SplunkHec};
@@ -148,6 +154,9 @@ impl<'a> SinkParts<'a> {
             SinkKind::Elasticsearch(own) => Box::new(Bulk::new(own, rows, node, cluster_name)),
             SinkKind::Loki(own) => Box::new(Loki::new(own, node, cluster_name, rows.record_uid)),
             SinkKind::SplunkHec(own) => Box::new(Hec::new(own, rows, node, cluster_name)),
+            _ if rows.format == RowFormat::Protobuf => {
+                Box::new(LogBatch::new(rows, node, cluster_name))
+            }
             _ => Box::new(Rows::new(rows, node, cluster_name)),
         }
     }
@@ -185,14 +194,7 @@ impl<'a> SinkParts<'a> {
                 let insert = Insert::new(config, &config.table);
                 Box::new(self.http(&config.http, bell)?.speaking(insert))
             }
-            SinkKind::Kafka(kafka) => {
-                let wire = Batches {
-                    format: self.sink.rows.format,
-                    compression: self.sink.compression,
-                };
-                let (clock, waker) = (Arc::clone(self.clock), bell.waker());
-                Box::new(Kafka::start(kafka, wire, clock, self.network, waker))
-            }
+            SinkKind::Kafka(kafka) => Box::new(self.kafka(kafka, bell)),
             SinkKind::Otlp(config) => {
                 let in_flight = self.sink.limits.requests_in_flight;
                 Box::new(self.otlp(config, Signal::Logs, in_flight, bell)?)
@@ -208,8 +210,20 @@ impl<'a> SinkParts<'a> {
             SinkKind::Loki(own) => {
                 Box::new(self.http(&own.requests(), bell)?.judged_by(loki::judge))
             }
-            SinkKind::SplunkHec(own) => Box::new(self.splunk(own, bell)?),
+            SinkKind::SplunkHec(own) => {
+                let in_flight = self.sink.limits.requests_in_flight;
+                Box::new(self.splunk(own, in_flight, bell)?)
+            }
         })
+    }
+
+    fn kafka(&self, kafka: &KafkaSink, bell: &Bell) -> Kafka {
+        let wire = KafkaBatches {
+            format: self.sink.rows.format,
+            compression: self.sink.compression,
+        };
+        let (clock, waker) = (Arc::clone(self.clock), bell.waker());
+        Kafka::start(kafka, wire, clock, self.network, waker)
     }
 
     /// The way of the sink's records over HTTP.
@@ -235,7 +249,12 @@ impl<'a> SinkParts<'a> {
     }
 
     /// A channel of the collector's for one worker. Only payloads are compressed, so they say so themselves.
-    fn splunk(&self, own: &SplunkHecSink, bell: &Bell) -> Result<Http, StartError> {
+    fn splunk(
+        &self,
+        own: &SplunkHecSink,
+        in_flight: usize,
+        bell: &Bell,
+    ) -> Result<Http, StartError> {
         let wire = self.wire();
         let channel = fastrand::u128(..);
         let acknowledge = Acknowledge::new(channel, own).map_err(|error| {
@@ -249,7 +268,6 @@ impl<'a> SinkParts<'a> {
             content_encoding: None,
             ..wire
         };
-        let in_flight = self.sink.limits.requests_in_flight;
         let http = self.http_of(&own.requests(), plain, in_flight, bell)?;
         Ok(http.speaking(protocol))
     }
@@ -309,7 +327,13 @@ impl<'a> SinkParts<'a> {
         let transport = self.samples_transport(bell)?;
         let body = match &self.sink.kind {
             SinkKind::RemoteWrite(_) => self.packed(Codec::Snappy, Vec::new())?,
-            _ => self.packed(Codec::Http(self.sink.compression), self.without_records())?,
+            kind => {
+                let codec = Codec::Http(match kind {
+                    SinkKind::Kafka(_) => Compression::None,
+                    _ => self.sink.compression,
+                });
+                self.packed(codec, self.without_records())?
+            }
         };
         Ok((transport, body))
     }
@@ -355,15 +379,15 @@ impl<'a> SinkParts<'a> {
                 let shape = SampleOtlp::new(naming, node, cluster_name, &resource, limits);
                 (Box::new(shape), Codec::Http(sink.compression))
             }
-            kind => {
-                // Rows of samples are counted before the last of a payload is written; half of a call is room enough.
-                let mut limits = limits.clone();
-                if let SinkKind::AzureLogs(_) = kind {
-                    limits.payload_uncompressed_bytes_max /= 2;
-                }
-                let rows = SampleRows::new(&sink.rows, &limits, &self.config.node, cluster_name);
-                (Box::new(rows), Codec::Http(sink.compression))
+            SinkKind::SplunkHec(own) => {
+                let hec = SampleHec::new(own, &sink.rows, &self.config.node, cluster_name);
+                let codec = Codec::Http(sink.compression);
+                (Box::new(Batches::new(hec, limits)), codec)
             }
+            _ => (
+                self.rows_of_samples(),
+                Codec::Http(sink.payload_compression()),
+            ),
         };
         Ok(samples::worker::Parts {
             limits: limits.clone(),
@@ -375,6 +399,31 @@ impl<'a> SinkParts<'a> {
             clock: Arc::clone(self.clock),
             seed: fastrand::u64(..),
         })
+    }
+
+    /// The shape of rows, or of what stands for them in protobuf, in the envelope of the sink.
+    fn rows_of_samples(&self) -> Box<dyn Shape> {
+        let (sink, node) = (self.sink, &self.config.node);
+        let cluster_name = self.config.cluster_name.as_deref();
+        let mut config = sink.rows.clone();
+        let envelope = match &sink.kind {
+            SinkKind::Kafka(kafka) => Envelope::Frames {
+                topic: kafka.metrics_topic.clone().unwrap_or_default(),
+                key: node.clone(),
+            },
+            SinkKind::Elasticsearch(own) => {
+                config.columns = own.columns_of_metrics(&config.columns);
+                Envelope::documents(own)
+            }
+            _ => Envelope::of_rows(config.format),
+        };
+        if config.format == RowFormat::Protobuf {
+            let frames = matches!(envelope, Envelope::Frames { .. }).then_some(envelope);
+            let batch = MetricBatch::new(&config, frames, node, cluster_name);
+            return Box::new(Batches::new(batch, &sink.limits));
+        }
+        let rows = SampleRows::new(&config, envelope, node, cluster_name);
+        Box::new(Batches::new(rows, &sink.limits))
     }
 
     /// The samples' own way to the sink. Only standard output is one with the logs', for there is but one; what waits
@@ -408,7 +457,12 @@ impl<'a> SinkParts<'a> {
                 let insert = Insert::new(config, &config.metrics_table);
                 Box::new(self.http_of_samples(&config.http, bell)?.speaking(insert))
             }
-            SinkKind::Kafka(_) => return Err(fail(&"takes no metrics")),
+            SinkKind::Kafka(kafka) => Box::new(self.kafka(kafka, bell)),
+            SinkKind::Elasticsearch(own) => {
+                let http = self.http_of_samples(&own.requests(), bell)?;
+                Box::new(http.speaking(Elasticsearch { ids: own.ids }))
+            }
+            SinkKind::SplunkHec(own) => Box::new(self.splunk(own, 1, bell)?),
             SinkKind::Otlp(config) => Box::new(self.otlp(config, Signal::Metrics, 1, bell)?),
             SinkKind::AzureLogs(config) => {
                 let stream = &config.metrics_stream;
@@ -426,9 +480,7 @@ impl<'a> SinkParts<'a> {
                 );
                 Box::new(started.map_err(|error| fail(&error))?)
             }
-            SinkKind::Elasticsearch(_) | SinkKind::Loki(_) | SinkKind::SplunkHec(_) => {
-                return Err(fail(&"takes no metrics"));
-            }
+            SinkKind::Loki(_) => return Err(fail(&"takes no metrics")),
         })
     }
 
@@ -456,7 +508,10 @@ impl<'a> SinkParts<'a> {
             (RowFormat::JsonArray, Compression::None) => ("json", Framing::Lines),
             (RowFormat::JsonArray, Compression::Gzip(_)) => ("json.gz", Framing::Gzip),
             (RowFormat::JsonArray, Compression::Zstd(_)) => ("json.zst", Framing::Zstd),
-            // No configuration asks for it, and the file sink refuses the name.
+            (RowFormat::Protobuf, Compression::Gzip(_)) => ("pb.gz", Framing::Gzip),
+            (RowFormat::Protobuf, Compression::Zstd(_)) => ("pb.zst", Framing::Zstd),
+            // No configuration asks for them, and the file sink refuses the names.
+            (RowFormat::Protobuf, Compression::None) => ("pb", Framing::Lines),
             (_, Compression::Snappy) => ("snappy", Framing::Lines),
         };
         let clock = Arc::clone(self.clock);

@@ -18,7 +18,7 @@
 //! `payload_records_max` records.
 //!
 //! Of a sink that takes metrics: `samples_bytes_max`, and two payloads of `payload_uncompressed_bytes_max` at most while
-//! one is encoded; of one that speaks remote write also 1,024 bytes for each of `metrics.series_max` series.
+//! one is encoded; of types `elasticsearch` and `kafka` what one worker has for an answer or for brokers; of one that speaks remote write also 1,024 bytes for each of `metrics.series_max` series.
 //!
 //! Samples of the node: `series_max` times 512 bytes: a series and its labels in the snapshot that is shown and in the
 //! one that is made, and its line on the page.
@@ -150,7 +150,11 @@ fn sink_bound(sink: &Sink, series: u64) -> Bound {
     let metrics = match sink.signals.metrics {
         true => Bound {
             memory_bytes: samples_memory(sink, series),
-            descriptors: SAMPLES_DESCRIPTORS + token_descriptors(&sink.kind),
+            descriptors: token_descriptors(&sink.kind)
+                + match sink.kind {
+                    SinkKind::Kafka(_) => BROKERS + 1,
+                    _ => SAMPLES_DESCRIPTORS,
+                },
         },
         false => Bound::default(),
     };
@@ -165,15 +169,22 @@ fn token_descriptors(kind: &SinkKind) -> u64 {
     }
 }
 
-/// The ring, a payload while it is encoded and compressed, and the labels of the series that are known, or the points of
-/// a payload before they are encoded.
+/// The ring, a payload while it is encoded and compressed, the labels of the series that are known or the points of a
+/// payload before they are encoded, and what the answer to a payload or its way to brokers takes.
 fn samples_memory(sink: &Sink, series: u64) -> u64 {
     let labels = match &sink.kind {
         SinkKind::RemoteWrite(_) | SinkKind::Otlp(_) => series.saturating_mul(SERIES_LABELS_BYTES),
         _ => 0,
     };
+    let answer = match &sink.kind {
+        SinkKind::Elasticsearch(_) => {
+            u64::from(sink.limits.payload_records_max) * ITEM_ANSWER_BYTES
+        }
+        _ => 0,
+    };
     let payload = sink.limits.payload_uncompressed_bytes_max as u64;
-    (sink.limits.samples_bytes_max as u64 + 2 * payload).saturating_add(labels)
+    let payloads = sink.limits.samples_bytes_max as u64 + 2 * payload;
+    (payloads + answer + messages_memory(sink)).saturating_add(labels)
 }
 
 /// What a worker's payload becomes on its way to brokers: where its records lie, the messages of a batch before

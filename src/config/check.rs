@@ -7,6 +7,8 @@ mod metrics;
 mod rows;
 mod sink;
 
+pub(super) use self::rows::protobuf;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

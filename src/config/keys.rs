@@ -266,7 +266,7 @@ pub static SINK: [Key; 10] = [
         "read_from",
         "beginning, end, or a mapping with age_max_ms, bytes_max or both",
     ),
-    key("format", "ndjson or json_array"),
+    key("format", "ndjson, json_array or protobuf"),
     key(
         "columns",
         "a mapping of columns to new names; null, false or \"\" drops one",

@@ -309,6 +309,7 @@ fn format_of(format: RowFormat) -> &'static str {
     match format {
         RowFormat::Ndjson => "ndjson",
         RowFormat::JsonArray => "json_array",
+        RowFormat::Protobuf => "protobuf",
     }
 }
 

@@ -22,7 +22,7 @@ use super::render::Page;
 use super::walk::Section;
 use super::{
     AzureLogsSink, Compression, Config, ElasticsearchSink, FileSink, HttpSink, KafkaSink, Limits,
-    LokiSink, OtlpSink, ReadFrom, RemoteWriteSink, Rows, Signals, Sink, SplunkHecSink,
+    LokiSink, OtlpSink, ReadFrom, RemoteWriteSink, RowFormat, Rows, Signals, Sink, SplunkHecSink,
 };
 
 /// Level of a codec that is not told one: the fastest, for the node comes first.
@@ -72,17 +72,17 @@ pub enum SinkKind {
     RemoteWrite(Box<RemoteWriteSink>),
     /// Rows into a table of ClickHouse.
     ClickHouse(Box<ClickHouseSink>),
-    /// Messages to brokers of Kafka's protocol; takes logs only.
+    /// Messages to brokers of Kafka's protocol.
     Kafka(Box<KafkaSink>),
     /// OpenTelemetry's protocol.
     Otlp(Box<OtlpSink>),
     /// The Logs Ingestion API of Azure Monitor.
     AzureLogs(Box<AzureLogsSink>),
-    /// Elasticsearch or OpenSearch; takes logs only.
+    /// Elasticsearch or OpenSearch.
     Elasticsearch(Box<ElasticsearchSink>),
     /// Grafana Loki; takes logs only.
     Loki(Box<LokiSink>),
-    /// Splunk's HTTP Event Collector; takes logs only.
+    /// Splunk's HTTP Event Collector.
     SplunkHec(Box<SplunkHecSink>),
 }
 
@@ -163,10 +163,7 @@ impl SinkType {
     pub const fn takes(self) -> Signals {
         Signals {
             logs: !matches!(self, SinkType::RemoteWrite),
-            metrics: !matches!(
-                self,
-                SinkType::Kafka | SinkType::Elasticsearch | SinkType::Loki | SinkType::SplunkHec
-            ),
+            metrics: !matches!(self, SinkType::Loki),
         }
     }
 }
@@ -325,10 +322,14 @@ impl Sink {
 
     /// Checks what the keys of its type ask of those that every sink has.
     pub(super) fn check_whole(&self, section: &Section<'_>, report: &mut Report) {
+        if self.rows.format == RowFormat::Protobuf {
+            super::check::protobuf(section, self, report);
+        }
         match &self.kind {
             SinkKind::Elasticsearch(_) => elasticsearch::check_whole(section, self, report),
             SinkKind::SplunkHec(_) => splunk_hec::check_whole(section, self, report),
             SinkKind::AzureLogs(_) => azure_logs::check_whole(section, self, report),
+            SinkKind::Kafka(_) => kafka::check_whole(section, self, report),
             _ => {}
         }
     }

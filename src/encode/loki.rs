@@ -4,23 +4,25 @@
 //! A run is one `Stream`, or several where its records differ in a label. Invariant: each stream has a label or more and
 //! an entry or more; its entries are in the order of the file.
 
-mod cut;
 mod labels;
 
 use std::ops::Range;
 
 use self::labels::{Labels, Variants};
-use super::protobuf::{close, length_delimited, open, put_bytes, put_varint, varint, varint_bytes};
+use super::protobuf::groups::{Group, Groups};
+use super::protobuf::{length_delimited, put_bytes, put_varint, varint, varint_bytes};
 use super::text::Text;
 use super::time::UnixTime;
 use super::{Encode, Encoded, Run, record_uid, write_hex};
 use crate::config::LokiSink;
 use crate::record::{ChainMeta, Flags, Level, Record, Stream};
 
-/// `PushRequest.streams`.
-const STREAMS: u8 = length_delimited(1);
-/// `StreamAdapter.labels`.
-const LABELS: u8 = length_delimited(1);
+/// `PushRequest.streams`, with their labels and entries.
+const STREAMS: Groups = Groups {
+    group: length_delimited(1),
+    head: length_delimited(1),
+    item: ENTRIES,
+};
 /// `StreamAdapter.entries`.
 const ENTRIES: u8 = length_delimited(2);
 /// `EntryAdapter.timestamp`.
@@ -57,24 +59,12 @@ pub struct Loki {
     /// The chain's part of the run at hand.
     run: Variants,
     uid_seed: u64,
-    place: Place,
+    /// The stream at hand, and which labels it has.
+    stream: Option<(Group, usize)>,
     time: UnixTime,
     /// The message `Timestamp` of the record at hand, and its flags.
     timestamp: Vec<u8>,
     flags: Vec<u8>,
-}
-
-/// Where the stream at hand lies in what is being made.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    /// Its beginning; `None`: there is none.
-    start: Option<usize>,
-    /// Its length.
-    len: usize,
-    /// Its first entry.
-    entries: usize,
-    /// Which labels it has.
-    variant: usize,
 }
 
 impl Loki {
@@ -95,32 +85,17 @@ impl Loki {
             flagged: sink.structured_metadata,
             run: Variants::default(),
             uid_seed: 0,
-            place: Place::default(),
+            stream: None,
             time: UnixTime::default(),
             timestamp: Vec::new(),
             flags: Vec::new(),
         }
     }
 
-    /// Opens a stream with these labels.
-    fn open(labels: &[u8], variant: usize, out: &mut Vec<u8>) -> Place {
-        let start = Some(out.len());
-        let len = open(STREAMS, out);
-        put_bytes(LABELS, labels, out);
-        Place {
-            start,
-            len,
-            entries: out.len(),
-            variant,
-        }
-    }
-
-    /// Closes a stream; one without entries leaves nothing. One that was taken back with its only entry is none.
-    fn close(place: Place, out: &mut Vec<u8>) {
-        match place.start {
-            Some(start) if out.len() == place.entries => out.truncate(start),
-            Some(start) if out.len() > start => close(place.len, out),
-            _ => {}
+    /// Ends the stream at hand. One that was taken back with its only entry is none.
+    fn close(&mut self, out: &mut Vec<u8>) {
+        if let Some((stream, _)) = self.stream.take() {
+            stream.close(out);
         }
     }
 
@@ -156,20 +131,20 @@ impl Encode for Loki {
     }
 
     fn begin(&mut self, _out: &mut Vec<u8>) {
-        self.place = Place::default();
+        self.stream = None;
     }
 
     fn begin_run(&mut self, run: &Run<'_>, _out: &mut Vec<u8>) {
         self.uid_seed = run.uid_seed;
         self.run.load(run.described);
-        self.place = Place::default();
+        self.stream = None;
     }
 
     fn record(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Encoded {
         let variant = self.labels.variant(record.stream, record.level);
-        if self.place.start.is_none() || self.place.variant != variant {
-            Loki::close(self.place, out);
-            self.place = Loki::open(self.run.labels(variant), variant, out);
+        if self.stream.is_none_or(|(_, known)| known != variant) {
+            self.close(out);
+            self.stream = Some((STREAMS.open(self.run.labels(variant), out), variant));
         }
         self.put_time(record);
         let text = Text::of(record.message);
@@ -208,13 +183,13 @@ impl Encode for Loki {
     }
 
     fn end_run(&mut self, out: &mut Vec<u8>) {
-        Loki::close(std::mem::take(&mut self.place), out);
+        self.close(out);
     }
 
     fn finish(&mut self, _out: &mut Vec<u8>) {}
 
     fn cut(&self, whole: &[u8], _ends: &[u32], keep: &[Range<u32>], out: &mut Vec<u8>) {
-        cut::cut(whole, keep, out);
+        STREAMS.cut(whole, keep, out);
     }
 
     fn content_type(&self) -> &'static str {

@@ -3,6 +3,8 @@
 //! Invariant: what is appended here is what any decoder of protobuf takes; lengths that are patched later are written
 //! as varints of a fixed width, which the format allows.
 
+pub mod groups;
+
 /// Field number and wire type of a field whose content has a length in front of it: strings, bytes and messages.
 pub const fn length_delimited(field: u8) -> u8 {
     field << 3 | 2
@@ -36,6 +38,13 @@ pub fn put_varint(mut value: u64, out: &mut Vec<u8>) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// Appends a text, unless it is empty: an absent field says as much.
+pub fn put_text(tag: u8, text: &str, out: &mut Vec<u8>) {
+    if !text.is_empty() {
+        put_bytes(tag, text.as_bytes(), out);
+    }
 }
 
 /// Appends a field with content of known length.

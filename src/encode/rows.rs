@@ -123,7 +123,7 @@ impl Encode for Rows {
         }
         self.first = false;
         let encoded = self.row(record, out);
-        if self.format == RowFormat::Ndjson {
+        if self.format != RowFormat::JsonArray {
             out.push(b'\n');
         }
         encoded
@@ -139,7 +139,7 @@ impl Encode for Rows {
 
     fn cut(&self, whole: &[u8], ends: &[u32], keep: &[Range<u32>], out: &mut Vec<u8>) {
         match self.format {
-            RowFormat::Ndjson => cut_records(whole, ends, keep, out),
+            RowFormat::Ndjson | RowFormat::Protobuf => cut_records(whole, ends, keep, out),
             RowFormat::JsonArray => {
                 let end_of = |record: u32| {
                     ends.get(record as usize)
@@ -165,7 +165,7 @@ impl Encode for Rows {
 
     fn content_type(&self) -> &'static str {
         match self.format {
-            RowFormat::Ndjson => "application/x-ndjson",
+            RowFormat::Ndjson | RowFormat::Protobuf => "application/x-ndjson",
             RowFormat::JsonArray => "application/json",
         }
     }

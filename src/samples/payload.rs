@@ -8,6 +8,7 @@ use super::otlp;
 use crate::clock::Time;
 use crate::config::Compression;
 use crate::encode::compress::{CompressError, Compressor, DecompressError, decompress};
+use crate::encode::protobuf;
 
 /// An encoded payload before compression: what stands before the items, the items, what stands behind them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Form {
     /// They lie one behind the other.
     #[default]
     Flat,
+    /// They lie one behind the other in one field of protobuf: its tag, its length as five bytes, what they share, and they.
+    Group,
     /// They are the points of a request of OTLP, in which messages hold messages: only how many there are is known.
     Otlp,
 }
@@ -71,9 +74,10 @@ impl Plain {
             before,
             ends,
             between,
-            form: _,
+            form,
         } = &self.items;
         let mut cut = Plain::begin(self.slice(0, *before), *between);
+        cut.items.form = *form;
         for item in keep {
             let Some(end) = ends.get(item) else { continue };
             let start = match item.checked_sub(1).and_then(|last| ends.get(last)) {
@@ -92,6 +96,9 @@ impl Plain {
         let last = ends.last().copied().unwrap_or(*before);
         cut.bytes
             .extend_from_slice(self.slice(last, self.bytes.len() as u32));
+        if *form == Form::Group {
+            protobuf::close(1, &mut cut.bytes);
+        }
         cut
     }
 

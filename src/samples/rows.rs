@@ -1,4 +1,4 @@
-//! Rows as Azure's InsightsMetrics names them: one JSON object per sample, in lines (NDJSON) or in one array.
+//! Rows as Azure's InsightsMetrics names them: one JSON object per sample, in an envelope of the sink's.
 //!
 //! Columns: `TimeGenerated`, `Computer`, `Namespace` (`prometheus`, under which that table has samples of Prometheus
 //! names), `Name`, `Val`, `Tags` (an object of the labels); `ClusterName` and the sink's static fields behind them.
@@ -8,9 +8,10 @@
 use std::io::Write;
 use std::time::SystemTime;
 
+use super::batches::Items;
+use super::envelope::{Envelope, Envelopes};
 use super::payload::Plain;
-use super::shape::{Out, Shape, Unshaped};
-use crate::config::{Limits, RowFormat, Rows as RowsConfig};
+use crate::config::Rows as RowsConfig;
 use crate::encode::json;
 use crate::node::snapshot::{Family, Sample, Snapshot};
 use crate::sink::dead_letter::rfc3339;
@@ -18,25 +19,29 @@ use crate::sink::dead_letter::rfc3339;
 /// The value of the `Namespace` column.
 pub const NAMESPACE: &str = "prometheus";
 
-/// The shape of rows.
+/// The format of rows.
 #[derive(Debug)]
 pub struct Rows {
-    format: RowFormat,
-    records_max: usize,
-    bytes_max: usize,
+    envelopes: Envelopes,
+    /// Values have a fraction even if it is 0: to a store that makes a column's type of the first value, all are numbers
+    /// of one kind.
+    fractions: bool,
     /// The name of the time's column.
     time: Option<String>,
     /// All between the time and the name.
     head: Vec<u8>,
     /// All behind the labels.
     tail: Vec<u8>,
+    /// All of a row before the name, for the samples of one snapshot.
+    opening: Vec<u8>,
+    row: Vec<u8>,
 }
 
 impl Rows {
     /// Rows as configured, for the node of this name; `cluster_name`: the `ClusterName` column.
     pub fn new(
         config: &RowsConfig,
-        limits: &Limits,
+        envelope: Envelope,
         node: &str,
         cluster_name: Option<&str>,
     ) -> Rows {
@@ -63,58 +68,29 @@ impl Rows {
         }
         tail.push(b'}');
         Rows {
-            format: config.format,
-            records_max: limits.payload_records_max as usize,
-            bytes_max: limits.payload_uncompressed_bytes_max,
+            fractions: matches!(envelope, Envelope::Documents { .. }),
+            envelopes: Envelopes::new(envelope, node),
             time: config.columns.name("TimeGenerated").map(str::to_owned),
             head,
             tail,
+            opening: Vec::new(),
+            row: Vec::new(),
         }
     }
 
-    /// The HTTP media type of a payload.
-    pub fn content_type(&self) -> &'static str {
-        match self.format {
-            RowFormat::Ndjson => "application/x-ndjson",
-            RowFormat::JsonArray => "application/json",
-        }
-    }
-
-    fn begin(&self) -> Plain {
-        match self.format {
-            RowFormat::Ndjson => Plain::begin(b"", 0),
-            RowFormat::JsonArray => Plain::begin(b"[", 1),
-        }
-    }
-
-    fn end(&self, mut plain: Plain, out: &mut Out<'_>) {
-        if self.format == RowFormat::JsonArray {
-            plain.bytes.push(b']');
-        }
-        if !plain.items.ends.is_empty() {
-            out(plain);
-        }
-    }
-
-    /// All of a row before the name, for the samples of one snapshot.
-    fn opening(&self, taken: SystemTime) -> Vec<u8> {
-        let mut opening = vec![b'{'];
-        if let Some(time) = &self.time {
-            member(time, &mut opening);
-            json::write_string(rfc3339(taken).as_bytes(), &mut opening);
-            opening.push(b',');
-        }
-        opening.extend_from_slice(&self.head);
-        opening
-    }
-
-    fn row(&self, snapshot: &Snapshot, family: &Family, sample: &Sample, out: &mut Vec<u8>) {
+    fn row(&mut self, snapshot: &Snapshot, family: &Family, sample: &Sample) {
+        let out = &mut self.row;
+        out.clear();
+        out.extend_from_slice(&self.opening);
         member("Name", out);
         json::write_string(family.spec.name.as_bytes(), out);
         out.push(b',');
         member("Val", out);
         // Writing to a Vec cannot fail.
-        let _ = write!(out, "{}", sample.value);
+        let _ = match self.fractions && sample.value.fract() == 0.0 {
+            true => write!(out, "{:.1}", sample.value),
+            false => write!(out, "{}", sample.value),
+        };
         out.push(b',');
         member("Tags", out);
         out.push(b'{');
@@ -135,40 +111,41 @@ fn member(name: &str, out: &mut Vec<u8>) {
     out.push(b':');
 }
 
-impl Shape for Rows {
-    fn snapshot(&mut self, snapshot: &Snapshot, out: &mut Out<'_>) -> Unshaped {
-        let mut unshaped = Unshaped::default();
-        let opening = self.opening(snapshot.taken);
-        let mut plain = self.begin();
-        for family in snapshot.families() {
-            for sample in &family.samples {
-                if !sample.value.is_finite() {
-                    unshaped.unfit += 1;
-                    continue;
-                }
-                let full = plain.items.ends.len() >= self.records_max
-                    || plain.bytes.len() + opening.len() >= self.bytes_max;
-                if full {
-                    let whole = std::mem::replace(&mut plain, self.begin());
-                    self.end(whole, out);
-                }
-                if self.format == RowFormat::JsonArray && !plain.items.ends.is_empty() {
-                    plain.bytes.push(b',');
-                }
-                plain.bytes.extend_from_slice(&opening);
-                self.row(snapshot, family, sample, &mut plain.bytes);
-                if self.format == RowFormat::Ndjson {
-                    plain.bytes.push(b'\n');
-                }
-                plain.end_item();
-            }
+impl Items for Rows {
+    fn begin(&mut self, taken: SystemTime) -> Plain {
+        self.opening.clear();
+        self.opening.push(b'{');
+        if let Some(time) = &self.time {
+            member(time, &mut self.opening);
+            json::write_string(rfc3339(taken).as_bytes(), &mut self.opening);
+            self.opening.push(b',');
         }
-        self.end(plain, out);
-        unshaped
+        self.opening.extend_from_slice(&self.head);
+        self.envelopes.begin(taken, b"")
     }
 
-    /// Rows do not end: a store of rows knows no series.
-    fn farewell(&mut self, _at: SystemTime, _out: &mut Out<'_>) {}
+    fn item(
+        &mut self,
+        snapshot: &Snapshot,
+        family: &Family,
+        sample: &Sample,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if !sample.value.is_finite() {
+            return false;
+        }
+        self.row(snapshot, family, sample);
+        self.envelopes.put(&self.row, out);
+        true
+    }
+
+    fn between(&self) -> &'static [u8] {
+        self.envelopes.between()
+    }
+
+    fn end(&self) -> &'static [u8] {
+        self.envelopes.end()
+    }
 }
 
 #[cfg(test)]
@@ -180,7 +157,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::{Limits, RowFormat};
     use crate::node::snapshot::{Spec, Unit};
+    use crate::samples::batches::Batches;
+    use crate::samples::shape::Shape;
 
     const LOAD: Spec = Spec::gauge("node_load1", Unit::One, "Load.");
     const CPU: Spec = Spec::counter("node_cpu_seconds_total", Unit::Seconds, "Time.");
@@ -214,7 +194,8 @@ mod tests {
         config.fields.push(("team".to_owned(), json!(["a", 1])));
         for format in [RowFormat::Ndjson, RowFormat::JsonArray] {
             config.format = format;
-            let mut rows = Rows::new(&config, &Limits::default(), "n\"1", Some("c"));
+            let rows = Rows::new(&config, Envelope::of_rows(format), "n\"1", Some("c"));
+            let mut rows = Batches::new(rows, &Limits::default());
             let mut out = Vec::new();
             let unshaped = rows.snapshot(&snapshot(), &mut |plain| out.push(plain));
             assert_eq!(unshaped.unfit, 1);
@@ -243,7 +224,8 @@ mod tests {
             let limits = Limits { payload_records_max: records_max, ..Limits::default() };
             let format = if array { RowFormat::JsonArray } else { RowFormat::Ndjson };
             let config = RowsConfig { format, ..RowsConfig::default() };
-            let mut rows = Rows::new(&config, &limits, "n", None);
+            let rows = Rows::new(&config, Envelope::of_rows(format), "n", None);
+            let mut rows = Batches::new(rows, &limits);
             let mut snapshot = Snapshot::new(SystemTime::UNIX_EPOCH, Arc::new(|_| true), 100);
             for (value, text) in &samples {
                 snapshot.add(&LOAD, &[("x", text)], *value);

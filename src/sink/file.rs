@@ -111,7 +111,7 @@ pub enum StartError {
     },
     /// The suffix is not among those whose files are recognised at the next start.
     #[error(
-        "file name suffix {suffix:?} is not known to the file sink; use ndjson or json, with .gz or .zst"
+        "file name suffix {suffix:?} is not known to the file sink; use ndjson or json, with .gz or .zst, or pb with one of them"
     )]
     Suffix {
         /// The suffix.

@@ -2,7 +2,8 @@
 //!
 //! 100,000 numbered lines in four containers' logs, rotated and compressed on the way; the store fails in every way that
 //! [`Fault`](crate::store::Fault) names; the agent is killed three times. Then the store's own count: nothing is lost, and
-//! what a store that knows record uids keeps is each line once.
+//! what a store that knows record uids keeps is each line once. `LONGSHORE_SINK_LINES` sets how many lines are written;
+//! with `LONGSHORE_SINK_RESULTS` what came of each run is appended to that file.
 
 // The helpers of tests are tests too: a failed expectation in them is a failed test.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -25,11 +26,17 @@ mod loki;
 /// OTLP over HTTP.
 #[path = "sinks/otlp.rs"]
 mod otlp;
+/// Batches of our own schema in protobuf: over HTTP, and in files.
+#[path = "sinks/protobuf.rs"]
+pub mod protobuf;
 /// Events for Splunk's collector, with and without acknowledgement.
 #[path = "sinks/splunk_hec.rs"]
 mod splunk_hec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::Write;
+use std::time::{Duration, Instant};
 
 use longshore::cli::check::check;
 use serde_json::{Value, json};
@@ -38,11 +45,13 @@ use crate::agent::{Agent, Ledger, Log, Node, Row, Written, wait_for};
 use crate::store::{Store, StoreServer};
 
 /// Messages of one run.
-const MESSAGES: usize = 100_000;
+fn messages() -> usize {
+    let set = std::env::var("LONGSHORE_SINK_LINES");
+    set.map_or(100_000, |lines| lines.parse().unwrap())
+}
+
 /// Containers.
 const LOGS: usize = 4;
-/// The agent is killed when the store has this many records.
-const KILLS_AT: [usize; 3] = [MESSAGES / 6, MESSAGES / 3, MESSAGES * 2 / 3];
 
 /// A record in a store.
 #[derive(Clone, Debug)]
@@ -83,13 +92,15 @@ fn hurried(sink: Value) -> Value {
 /// Runs the scenario; gives what is in the store. `sink`: the sink's configuration, which may leave out what
 /// [`hurried`] sets.
 pub fn run<S: Keeper>(server: &StoreServer<S>, sink: Value) -> Vec<Kept> {
+    let messages = messages();
+    let began = Instant::now();
     let node = Node::new();
     let config = node.configure(json!({"main": hurried(sink)}), json!({}));
     let name = |number| format!("p{number}");
     let mut logs: Vec<Log> = (0..LOGS)
         .map(|number| node.container(&name(number), "web"))
         .collect();
-    let mut left = MESSAGES;
+    let mut left = messages;
     let mut write = |logs: &mut Vec<Log>| {
         let at = left % LOGS;
         let count = left.min(997);
@@ -100,7 +111,9 @@ pub fn run<S: Keeper>(server: &StoreServer<S>, sink: Value) -> Vec<Kept> {
         }
         left == 0
     };
-    for kill_at in KILLS_AT {
+    // When the store has this many records.
+    let kills_at = [messages / 6, messages / 3, messages * 2 / 3];
+    for kill_at in kills_at {
         let agent = Agent::run(&config);
         let sight = || format!("{}\n{:?}", agent.log(), server.violations());
         wait_for("records", sight, || {
@@ -112,10 +125,10 @@ pub fn run<S: Keeper>(server: &StoreServer<S>, sink: Value) -> Vec<Kept> {
     while !write(&mut logs) {}
     let agent = Agent::run(&config);
     let written = Written::of(&logs);
-    assert_eq!(written.len(), MESSAGES);
+    assert_eq!(written.len(), messages);
     let sight = || format!("{}\n{:?}", agent.log(), server.violations());
     wait_for("the last third", sight, || {
-        (server.look(|store| store.count()) >= MESSAGES * 5 / 6).then_some(())
+        (server.look(|store| store.count()) >= messages * 5 / 6).then_some(())
     });
     server.calm();
     agent.wait_for_all("main", &written);
@@ -126,7 +139,30 @@ pub fn run<S: Keeper>(server: &StoreServer<S>, sink: Value) -> Vec<Kept> {
     let kept = server.look(|store| store.kept());
     let rows: Vec<Row> = kept.iter().map(row).collect();
     written.check(&rows);
+    record(&kept, kills_at.len(), began.elapsed());
     kept
+}
+
+/// Appends what came of a run to the file that is asked for.
+fn record(kept: &[Kept], kills: usize, took: Duration) {
+    let Ok(path) = std::env::var("LONGSHORE_SINK_RESULTS") else {
+        return;
+    };
+    let name = |one: &Kept| (one.origin.clone(), one.message.clone());
+    let distinct: HashSet<(String, String)> = kept.iter().map(name).collect();
+    let mut file = File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap();
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    let (sent, stored, distinct) = (messages(), kept.len(), distinct.len());
+    let seconds = took.as_secs();
+    writeln!(
+        file,
+        "{test}: {sent} lines, {stored} stored, {distinct} distinct, {kills} kills, {seconds} s"
+    )
+    .unwrap();
 }
 
 fn row(kept: &Kept) -> Row {
@@ -146,7 +182,7 @@ pub fn assert_each_once(kept: &[Kept]) {
         let same = other.message == one.message && other.origin == one.origin;
         assert!(same, "two records with one uid: {other:?} {one:?}");
     }
-    assert_eq!(by_uid.len(), MESSAGES);
+    assert_eq!(by_uid.len(), messages());
 }
 
 /// Has a container write ordinary lines, the messages `taken`, and the messages `refused` with ordinary lines behind each.
@@ -187,6 +223,23 @@ fn assert_only_refused<S: Keeper>(
     }
     assert!(server.violations().is_empty(), "{:#?}", server.violations());
     written.len() - refused.len()
+}
+
+/// Has the agent send samples of the node to a store that fails on purpose. Fails unless the store comes to have those
+/// of two moments, `count` of them, and nothing was given up.
+fn assert_samples<S: Store>(server: &StoreServer<S>, sink: Value, count: impl Fn(&mut S) -> usize) {
+    let node = Node::new();
+    let mut sink = hurried(sink);
+    sink["signals"] = json!(["metrics"]);
+    let top = json!({"metrics": {"interval_ms": 1_000}});
+    let agent = Agent::run(&node.configure(json!({"main": sink}), top));
+    let sight = || format!("{}\n{:?}", agent.log(), server.violations());
+    wait_for("the samples of two moments", sight, || {
+        (server.look(&count) >= 2).then_some(())
+    });
+    server.calm();
+    agent.stop();
+    assert_eq!(server.violations(), Vec::<String>::new());
 }
 
 /// What `longshore check --connect` says of a sink.

@@ -100,7 +100,7 @@ class Agent:
             "node": "n1",
             "state_dir": os.path.join(work, "state"),
             "logs": {"pod_logs": os.path.join(work, "pods"), "rescan_interval_ms": 1000},
-            "metrics": {"enabled": False},
+            "metrics": {"interval_ms": 1000},
             "admin": {"listen": "127.0.0.1:0"},
             "sinks": {
                 "plain": self.sink(ports, topic="logs-{namespace}", compression="gzip"),
@@ -110,6 +110,8 @@ class Agent:
                     compression="zstd",
                     format="json_array",
                     records_per_message=RECORDS_PER_MESSAGE,
+                    signals=["logs", "metrics"],
+                    metrics_topic="metrics",
                 ),
             },
         }
@@ -204,6 +206,32 @@ class Store:
                 )
 
 
+class Samples:
+    """What a reader finds in the topic of samples."""
+
+    topics = ["metrics"]
+
+    def __init__(self):
+        self.rows = {}  # uid: what it is of
+        self.names = set()
+
+    def take(self, message):
+        uids = dict(message.headers())["record_uid"].decode().split(",")
+        rows = json.loads(message.value())
+        if message.key() != b"n1" or len(rows) != len(uids) or len(rows) > RECORDS_PER_MESSAGE:
+            fail(f"samples: a message of {len(rows)} rows with key {message.key()} and {len(uids)} uids")
+        for uid, row in zip(uids, rows):
+            series = (row["TimeGenerated"], row["Name"], tuple(sorted(row["Tags"].items())))
+            self.names.add(row["Name"])
+            if self.rows.setdefault(uid, series) != series or row["Computer"] != "n1":
+                fail(f"samples: uid {uid} names {series} and {self.rows[uid]}")
+
+    def check(self):
+        if "node_memory_MemTotal_bytes" not in self.names or len(set(self.rows.values())) != len(self.rows):
+            fail(f"samples: {len(self.rows)} uids of {len(set(self.rows.values()))} samples, {sorted(self.names)[:5]}")
+        proved(f"samples: {len(self.rows)} of {len(self.names)} metrics under the node's key, each with one uid")
+
+
 class Reading(threading.Thread):
     """Reads all topics from their beginning, from the brokers themselves."""
 
@@ -260,7 +288,8 @@ def main(longshore, work):
     ports = json.loads(brokers.stdout.readline())
     cluster = Cluster(ports, SEED, chance=0.15)
     stores = [Store("plain", ["logs-shop", "logs-bank"]), Store("packed", ["packed"])]
-    reading = Reading(ports[0], stores)
+    samples = Samples()
+    reading = Reading(ports[0], [*stores, samples])
     reading.start()
     proved(f"{BROKERS} brokers with {reading.partitions} partitions, a proxy before each")
 
@@ -302,6 +331,7 @@ def main(longshore, work):
             f"{store.name}: {lines} lines, each once per uid and in the order of its container; "
             f"{store.messages} messages, {again} records came again"
         )
+    samples.check()
     if stores[0].longest != 1 or not 1 < stores[1].longest <= RECORDS_PER_MESSAGE:
         fail(f"messages of {stores[0].longest} and {stores[1].longest} records")
     # A head of the request, and of the batch, is all that may come on top.

@@ -19,6 +19,8 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 
+from proof import stamp_ns
+
 LOGS_METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 ATTRIBUTES = {
     "service.name", "k8s.cluster.name", "k8s.node.name", "k8s.namespace.name", "k8s.pod.name", "k8s.pod.uid",
@@ -85,21 +87,6 @@ class Store:
                         if self.rows.setdefault(uid, row) != row:
                             self.wrong.append(f"uid {uid} is of {self.rows[uid]} and {row}")
             return count
-
-
-# The moment of line 0.
-EPOCH_S = 1_767_225_600
-
-
-def stamp(number):
-    """When a line was written, as the runtime says it."""
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(EPOCH_S + number // 1000))
-    return f"{moment}.{number % 1000:03}000{number % 1000:03}Z"
-
-
-def stamp_ns(body):
-    number = int(body.split()[1])
-    return (EPOCH_S + number // 1000) * 1_000_000_000 + number % 1000 * 1_000_000 + number % 1000
 
 
 def partial(rejected, message):

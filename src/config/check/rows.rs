@@ -10,7 +10,7 @@ use crate::config::keys::Known;
 use crate::config::mistake::{Report, nearest};
 use crate::config::walk::{Section, is_name};
 use crate::config::yaml::{Node, Scalar, Value, join};
-use crate::config::{Columns, RowFormat, Rows, Signals};
+use crate::config::{Columns, Compression, RowFormat, Rows, Signals, Sink, SinkKind};
 
 /// Most static fields of one sink.
 const FIELDS_MAX: usize = 256;
@@ -20,6 +20,7 @@ pub(super) fn check(section: &Section<'_>, rows: &mut Rows, signals: Signals, re
     let formats = [
         ("ndjson", RowFormat::Ndjson),
         ("json_array", RowFormat::JsonArray),
+        ("protobuf", RowFormat::Protobuf),
     ];
     if let Some(format) = section.choice("format", &formats, report) {
         rows.format = format;
@@ -34,6 +35,40 @@ pub(super) fn check(section: &Section<'_>, rows: &mut Rows, signals: Signals, re
     fields(section, rows, report);
     if signals.metrics {
         rows_of_metrics(section, rows, report);
+    }
+}
+
+/// What messages of protobuf cannot have: names and types of fields are those of their definition, and a file has to
+/// tell a message that a crash cut short.
+pub(in crate::config) fn protobuf(section: &Section<'_>, sink: &Sink, report: &mut Report) {
+    let beside = "found beside format: protobuf, ";
+    let rows = &sink.rows;
+    let has_preset = matches!(&sink.kind, SinkKind::Http(http) if http.preset.is_some());
+    let given = [
+        ("columns", !has_preset && rows.columns != Columns::default()),
+        ("parse_json", rows.parse_json),
+    ];
+    for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+        let text = format!("{beside}whose fields are those of proto/longshore/v1; leave it out");
+        section.add(key, report, text);
+    }
+    match &sink.kind {
+        SinkKind::Stdout => {
+            let text = "protobuf has no lines, which whoever reads standard output looks for; \
+                        allowed are ndjson and json_array";
+            section.add("format", report, text);
+        }
+        SinkKind::Http(_) if has_preset => {
+            let text = format!("{beside}which that receiver does not take; leave one of them out");
+            section.add("preset", report, text);
+        }
+        SinkKind::File(_) if sink.compression == Compression::None => {
+            let text = format!(
+                "{beside}in which nothing tells what a crash cut short; allowed are gzip and zstd"
+            );
+            section.add("compression", report, text);
+        }
+        _ => {}
     }
 }
 
@@ -225,4 +260,57 @@ fn plain_json(scalar: &Scalar) -> Option<Json> {
         }
     }
     Some(Json::String(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse::parse;
+    use crate::config::render::render;
+    use crate::config::{Config, RowFormat};
+
+    fn load(text: &str) -> Result<Config, Vec<String>> {
+        let loaded = parse(text, "f", &|_| None, "n");
+        loaded.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn protobuf_says_where_it_cannot_be() {
+        for (sink, wanted) in [
+            ("{type: stdout, format: protobuf}", "protobuf has no lines"),
+            (
+                "{type: file, format: protobuf, compression: none}",
+                "a crash cut short",
+            ),
+            (
+                "{type: http, url: 'http://h/', format: protobuf, parse_json: true}",
+                "proto/longshore/v1",
+            ),
+            (
+                "{type: http, url: 'http://h/', format: protobuf, columns: {LogMessage: m}}",
+                "proto/longshore/v1",
+            ),
+            (
+                "{type: http, url: 'http://h/', preset: victorialogs, format: protobuf}",
+                "does not take",
+            ),
+            (
+                "{type: clickhouse, url: 'http://h/', format: protobuf}",
+                "unknown key",
+            ),
+        ] {
+            let mistakes = load(&format!("sinks: {{main: {sink}}}")).unwrap_err();
+            let told = mistakes.iter().any(|mistake| mistake.contains(wanted));
+            assert!(told && mistakes.len() == 1, "{sink}: {mistakes:#?}");
+        }
+        for sink in [
+            "{type: file, format: protobuf}",
+            "{type: http, url: 'http://h/', format: protobuf, signals: [logs, metrics]}",
+            "{type: kafka, bootstrap_servers: ['h:1'], topic: t, format: protobuf}",
+        ] {
+            let config = load(&format!("sinks: {{main: {sink}}}")).unwrap();
+            assert_eq!(config.sinks[0].rows.format, RowFormat::Protobuf);
+            let rendered = render(&config);
+            assert_eq!(load(&rendered).unwrap(), config);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Type `elasticsearch`: the bulk interface of Elasticsearch and OpenSearch. Takes logs only.
+//! Type `elasticsearch`: the bulk interface of Elasticsearch and OpenSearch.
 
 use super::http;
 use crate::config::keys::{Key, Known, SWITCH, common, key};
@@ -15,6 +15,8 @@ pub struct ElasticsearchSink {
     pub http: HttpSink,
     /// The name of the data stream or index, see [`index_parts`].
     pub index: String,
+    /// That for samples, without a namespace in it.
+    pub metrics_index: String,
     /// What is done with a document.
     pub action: BulkAction,
     /// Whether a document's `_id` is the uid of its record.
@@ -99,10 +101,18 @@ impl ElasticsearchSink {
         ElasticsearchSink {
             http: HttpSink::new(url),
             index: "logs-longshore-default".to_owned(),
+            metrics_index: "metrics-longshore-default".to_owned(),
             action: BulkAction::Create,
             ids: true,
             schema: DocumentSchema::Ecs,
         }
+    }
+
+    /// The names of the columns of samples: the schema's, and the time is the document's.
+    pub fn columns_of_metrics(&self, given: &Columns) -> Columns {
+        let mut columns = self.schema.columns(given);
+        columns.set("TimeGenerated", Some(TIMESTAMP.to_owned()));
+        columns
     }
 
     /// The settings of the requests: the URL is that of the bulk interface, with an answer that says of each document
@@ -184,11 +194,15 @@ pub fn index_parts(name: &str) -> Result<Vec<IndexPart>, &'static str> {
     Ok(parts)
 }
 
-static KEYS: [Key; 5] = [
+static KEYS: [Key; 6] = [
     key("api_key", SECRET),
     key(
         "index",
         "a name of a-z, 0-9, -, _, . and +, with {namespace}, %Y, %m, %d and %H",
+    ),
+    key(
+        "metrics_index",
+        "a name of a-z, 0-9, -, _, . and +, with %Y, %m, %d and %H",
     ),
     key("action", "create or index"),
     key("ids", SWITCH),
@@ -196,7 +210,7 @@ static KEYS: [Key; 5] = [
 ];
 
 /// The keys of every sink that it does not have.
-const FOREIGN: [&str; 3] = ["format", "samples_bytes_max", "samples_age_max_ms"];
+const FOREIGN: [&str; 1] = ["format"];
 
 /// The keys of the type alone.
 pub fn keys() -> Known {
@@ -220,13 +234,26 @@ pub(super) fn preset(sink: &mut Sink) {
 pub(super) fn check(section: &Section<'_>, sink: &mut ElasticsearchSink, report: &mut Report) {
     http::check_request(section, &mut sink.http, report);
     http::scheme(section, ("api_key", "ApiKey"), &mut sink.http, report);
-    if let Some(index) = section.name("index", report) {
-        if let Err(wrong) = index_parts(&index) {
-            let field = section.field("index");
+    for (key, into) in [
+        ("index", &mut sink.index),
+        ("metrics_index", &mut sink.metrics_index),
+    ] {
+        let Some(name) = section.name(key, report) else {
+            continue;
+        };
+        let wrong = match index_parts(&name) {
+            Ok(parts) if key == "metrics_index" && parts.contains(&IndexPart::Namespace) => {
+                Some("has a namespace, which samples are not of")
+            }
+            Ok(_) => None,
+            Err(wrong) => Some(wrong),
+        };
+        if let Some(wrong) = wrong {
+            let field = section.field(key);
             let allowed = field.map(|field| field.allowed).unwrap_or_default();
-            section.add("index", report, format!("{wrong}; allowed is {allowed}"));
+            section.add(key, report, format!("{wrong}; allowed is {allowed}"));
         }
-        sink.index = index;
+        *into = name;
     }
     let actions = [BulkAction::Create, BulkAction::Index].map(|action| (action.as_str(), action));
     if let Some(action) = section.choice("action", &actions, report) {
@@ -279,6 +306,7 @@ pub(super) fn check_whole(section: &Section<'_>, sink: &Sink, report: &mut Repor
 pub(super) fn render(sink: &ElasticsearchSink, page: &mut Page) {
     http::render_request(&sink.http, page);
     page.scalar("index", &sink.index);
+    page.scalar("metrics_index", &sink.metrics_index);
     page.raw("action", sink.action.as_str());
     page.raw("ids", sink.ids);
     let schema = match sink.schema {
@@ -353,7 +381,7 @@ mod tests {
                 "allowed is none or gzip",
             ),
             ("url: 'http://h', format: ndjson", "unknown key here"),
-            ("url: 'http://h', signals: [metrics]", "cannot take"),
+            ("url: 'http://h', metrics_index: 'm-{namespace}'", "not of"),
             (
                 "url: 'http://h', api_key: a, bearer_token: b",
                 "allowed is one of them",

@@ -10,7 +10,7 @@ use crate::config::render::{Page, quoted};
 use crate::config::secret::{SECRET, Secret, secret};
 use crate::config::walk::{Section, is_name};
 use crate::config::yaml::Value;
-use crate::config::{Sink, Tls};
+use crate::config::{Sink, SinkKind, Tls};
 
 pub use self::names::{Address, Topic};
 
@@ -21,6 +21,8 @@ pub struct KafkaSink {
     pub bootstrap_servers: Vec<Address>,
     /// Where messages go.
     pub topic: Topic,
+    /// Where those of samples go, if there are any.
+    pub metrics_topic: Option<String>,
     /// TLS, and trust; `None`: in the clear.
     pub tls: Option<Tls>,
     /// How to authenticate.
@@ -45,6 +47,7 @@ impl Default for KafkaSink {
         KafkaSink {
             bootstrap_servers: Vec::new(),
             topic: Topic::default(),
+            metrics_topic: None,
             tls: None,
             sasl: Sasl::None,
             records_per_message: 1,
@@ -101,11 +104,15 @@ const SERVERS_MAX: usize = 64;
 const CONNECTION_STRING_USER: &str = "$ConnectionString";
 
 /// Without numbers.
-static KEYS: [Key; 5] = [
+static KEYS: [Key; 6] = [
     key("bootstrap_servers", "a list of HOST:PORT"),
     key(
         "topic",
         "a name of a-z, A-Z, 0-9, '.', '_' and '-', perhaps with {namespace} in it once",
+    ),
+    key(
+        "metrics_topic",
+        "a name of a-z, A-Z, 0-9, '.', '_' and '-', or null",
     ),
     key("tls", "true, false, or a mapping"),
     key("sasl", "a mapping with mechanism and what that needs"),
@@ -202,6 +209,15 @@ pub(super) fn check(section: &Section<'_>, sink: &mut KafkaSink, report: &mut Re
             None => field.refuse(report),
         },
     }
+    if let Some(field) = section.field("metrics_topic")
+        && !field.is_null()
+    {
+        let plain = |text: &&str| !text.contains('{') && Topic::parse(text).is_some();
+        match field.text().filter(plain) {
+            Some(topic) => sink.metrics_topic = Some(topic.to_owned()),
+            None => field.refuse(report),
+        }
+    }
     let event_hubs = event_hubs(section, sink, report);
     tls(section, sink, event_hubs, report);
     if event_hubs {
@@ -217,6 +233,17 @@ pub(super) fn check(section: &Section<'_>, sink: &mut KafkaSink, report: &mut Re
         }
     } else {
         sasl(section, sink, report);
+    }
+}
+
+/// What of every sink's keys needs one of this one.
+pub(super) fn check_whole(section: &Section<'_>, sink: &Sink, report: &mut Report) {
+    if let SinkKind::Kafka(own) = &sink.kind
+        && sink.signals.metrics
+        && own.metrics_topic.is_none()
+    {
+        let text = "has metrics, which need a topic: set metrics_topic";
+        section.add("signals", report, text);
     }
 }
 
@@ -360,6 +387,7 @@ pub(super) fn render(sink: &KafkaSink, page: &mut Page) {
     let servers: Vec<String> = servers.map(|server| quoted(&server.to_string())).collect();
     page.raw("bootstrap_servers", format!("[{}]", servers.join(", ")));
     page.scalar("topic", &sink.topic.to_string());
+    page.scalar_or_null("metrics_topic", sink.metrics_topic.as_deref());
     match &sink.tls {
         None => page.raw("tls", "false"),
         Some(tls) => http::render_tls(tls, page),

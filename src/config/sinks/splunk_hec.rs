@@ -1,4 +1,4 @@
-//! Type `splunk_hec`: Splunk's HTTP Event Collector. Takes logs only.
+//! Type `splunk_hec`: Splunk's HTTP Event Collector.
 
 use super::http;
 use crate::config::keys::{HOUR, Key, Known, MINUTE, Number, SWITCH, common, key};
@@ -15,6 +15,8 @@ pub struct SplunkHecSink {
     pub http: HttpSink,
     /// The index, see [`hec_parts`]; `None`: the token's.
     pub index: Option<String>,
+    /// The index for samples, of the kind that takes metrics; `None`: the token's.
+    pub metrics_index: Option<String>,
     /// Where events come from, see [`hec_parts`].
     pub source: String,
     /// What kind of events they are, see [`hec_parts`].
@@ -48,6 +50,7 @@ impl SplunkHecSink {
         SplunkHecSink {
             http: HttpSink::new(url),
             index: None,
+            metrics_index: None,
             source: "{namespace}/{pod}/{container}".to_owned(),
             sourcetype: "kube:container:{container}".to_owned(),
             event: HecEvent::Text,
@@ -117,12 +120,13 @@ pub fn hec_parts(text: &str) -> Option<Vec<HecPart>> {
 
 const PARTS: &str = "a text, with {namespace}, {pod} and {container}";
 
-static KEYS: [Key; 6] = [
+static KEYS: [Key; 7] = [
     key("token", SECRET),
     key(
         "index",
         "a text, with {namespace}, {pod} and {container}, or null",
     ),
+    key("metrics_index", "a text or null"),
     key("source", PARTS),
     key("sourcetype", PARTS),
     key("event", "text or row"),
@@ -145,7 +149,7 @@ static NUMBERS: [Number<SplunkHecSink>; 2] = [
 ];
 
 /// The keys of every sink that it does not have.
-const FOREIGN: [&str; 3] = ["format", "samples_bytes_max", "samples_age_max_ms"];
+const FOREIGN: [&str; 1] = ["format"];
 
 /// The keys of the type alone.
 pub fn keys() -> Known {
@@ -201,6 +205,9 @@ pub(super) fn check(section: &Section<'_>, sink: &mut SplunkHecSink, report: &mu
     if let Some(index) = text(section, "index", report) {
         sink.index = Some(index);
     }
+    if let Some(index) = section.name_or_null("metrics_index", report) {
+        sink.metrics_index = Some(index);
+    }
     if let Some(source) = text(section, "source", report) {
         sink.source = source;
     }
@@ -243,7 +250,16 @@ pub(super) fn check_whole(section: &Section<'_>, sink: &Sink, report: &mut Repor
     let SinkKind::SplunkHec(own) = &sink.kind else {
         return;
     };
-    if own.event == HecEvent::Row {
+    // Indexed fields, and the dimensions of metrics, are flat.
+    let flat = |value: &serde_json::Value| value.is_string() || value.is_number();
+    let is_text = own.event == HecEvent::Text;
+    if let Some((name, _)) = sink.rows.fields.iter().find(|(_, value)| !flat(value))
+        && (is_text || sink.signals.metrics)
+    {
+        let text = format!("{name} is neither a text nor a number; indexed fields are no others");
+        section.add("fields", report, text);
+    }
+    if !is_text {
         return;
     }
     for key in ["columns", "parse_json"] {
@@ -261,18 +277,13 @@ pub(super) fn check_whole(section: &Section<'_>, sink: &Sink, report: &mut Repor
         let text = format!("there is an indexed field {name} already; choose another name");
         section.add("fields", report, text);
     }
-    // Indexed fields are flat.
-    let flat = |value: &serde_json::Value| value.is_string() || value.is_number();
-    if let Some((name, _)) = sink.rows.fields.iter().find(|(_, value)| !flat(value)) {
-        let text = format!("{name} is neither a text nor a number; indexed fields are no others");
-        section.add("fields", report, text);
-    }
 }
 
 /// Writes it out.
 pub(super) fn render(sink: &SplunkHecSink, page: &mut Page) {
     http::render_request(&sink.http, page);
     page.scalar_or_null("index", sink.index.as_deref());
+    page.scalar_or_null("metrics_index", sink.metrics_index.as_deref());
     page.scalar("source", &sink.source);
     page.scalar("sourcetype", &sink.sourcetype);
     let event = match sink.event {
@@ -365,8 +376,8 @@ mod tests {
                 "10 to 60000",
             ),
             (
-                "url: 'http://h', token: a, signals: [metrics]",
-                "cannot take",
+                "url: 'http://h', token: a, signals: [metrics], event: row, fields: {a: [1]}",
+                "neither a text nor a number",
             ),
         ] {
             let mistakes = load(keys).unwrap_err();

@@ -91,14 +91,16 @@ fn runs() -> impl Strategy<Value = Runs> {
 fn a_frame_says_where_what_it_ends_in_is() {
     let (payload, _) = encode(&numbered(&vec![(1, vec![b"hello".to_vec()])]));
     let found: Vec<_> = frames(&payload).map(Result::unwrap).collect();
-    let [(key_at, run), (row_at, one)] = found.as_slice() else {
+    let [(head_at, run), (row_at, one)] = found.as_slice() else {
         panic!("{found:?}");
     };
     let topic = "logs-ns1";
     let key = b"uid-1/app/0".as_slice();
-    assert_eq!(*run, Frame::Run { topic, key });
+    let head = b"".as_slice();
+    assert_eq!(*run, Frame::Run { topic, key, head });
     let part = |place: &Range<u32>| &payload[place.start as usize..place.end as usize];
-    assert_eq!(part(key_at), key);
+    assert_eq!(part(head_at), head);
+    assert!(payload[..head_at.start as usize].ends_with(key));
     let Frame::Record { uid, time_ms, row } = one else {
         panic!("{one:?}");
     };

@@ -316,6 +316,7 @@ proptest! {
         let expected = match config.format {
             RowFormat::Ndjson => expected.iter().map(|row| format!("{row}\n")).collect(),
             RowFormat::JsonArray => format!("[{}]", expected.join(",")),
+            RowFormat::Protobuf => unreachable!("rows are JSON"),
         };
         let found = String::from_utf8(payload.bytes).unwrap();
         prop_assert_eq!(found, expected);

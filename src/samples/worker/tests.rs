@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{Compression, Rows as RowsConfig};
 use crate::node::snapshot::{Spec, Unit};
+use crate::samples::batches::Batches;
+use crate::samples::envelope::Envelope;
 use crate::samples::payload::Codec;
 use crate::samples::rows::Rows;
 use crate::waker::Waker;
@@ -105,7 +107,10 @@ impl Bench {
         let inbox = Arc::new(Inbox::new(Waker::none()));
         let board = Arc::new(Board::new("s"));
         let worker = Worker::new(Parts {
-            shape: Box::new(Rows::new(&RowsConfig::default(), &limits, "n", None)),
+            shape: Box::new(Batches::new(
+                Rows::new(&RowsConfig::default(), Envelope::Lines, "n", None),
+                &limits,
+            )),
             limits,
             inbox: Arc::clone(&inbox),
             packer: Packer::new(Codec::Http(Compression::None)),

@@ -6,13 +6,15 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Suffixes that any configuration of this sink can write.
-const SUFFIXES: [&str; 6] = [
+const SUFFIXES: [&str; 8] = [
     "ndjson",
     "ndjson.gz",
     "ndjson.zst",
     "json",
     "json.gz",
     "json.zst",
+    "pb.gz",
+    "pb.zst",
 ];
 
 /// Longer numbers are not ours: there is always a next one.

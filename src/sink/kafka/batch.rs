@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::wire::{patch_len, put_len, put_varint, varint_len};
 use crate::config::{Compression, RowFormat};
 use crate::encode::compress::{CompressError, Compressor};
+use crate::encode::log_batch::{BATCH_OVERHEAD_BYTES, put_batch};
 use crate::encode::write_hex;
 
 /// The header of every message: the uids of its records in order, 32 hexadecimal digits each, with commas between.
@@ -30,6 +31,8 @@ pub struct Entry {
     pub number: u32,
     /// Where its key is.
     pub key: Range<u32>,
+    /// Where the head of its chain's messages is; empty unless rows are protobuf.
+    pub head: Range<u32>,
     /// Where its row is.
     pub row: Range<u32>,
     /// Its uid.
@@ -74,8 +77,8 @@ fn slice<'a>(payload: &'a [u8], range: &Range<u32>) -> &'a [u8] {
 
 /// What a record adds to a batch at most, before compression.
 fn bytes_of(entry: &Entry) -> usize {
-    let (key, row) = (entry.key.len(), entry.row.len());
-    key + row + HEX_BYTES + UID_HEADER.len() + MESSAGE_OVERHEAD_BYTES
+    let parts = entry.key.len() + entry.head.len() + entry.row.len();
+    parts + HEX_BYTES + UID_HEADER.len() + MESSAGE_OVERHEAD_BYTES + BATCH_OVERHEAD_BYTES
 }
 
 impl Packer {
@@ -167,7 +170,11 @@ impl Packer {
             return 0;
         };
         let key = slice(payload, &first.key);
-        let same = |entry: &&Entry| entry.key == first.key || slice(payload, &entry.key) == key;
+        let head = slice(payload, &first.head);
+        let same = |entry: &&Entry| {
+            let in_one_run = entry.key == first.key && entry.head == first.head;
+            in_one_run || slice(payload, &entry.key) == key && slice(payload, &entry.head) == head
+        };
         entries
             .iter()
             .take(self.packing.records_max.max(1))
@@ -184,23 +191,13 @@ impl Packer {
         number: usize,
     ) {
         self.uids.clear();
-        self.value.clear();
-        let array = self.packing.format == RowFormat::JsonArray;
-        let between = if array { b',' } else { b'\n' };
-        if array {
-            self.value.push(b'[');
-        }
         for (at, entry) in together.iter().enumerate() {
             if at > 0 {
                 self.uids.push(b',');
-                self.value.push(between);
             }
             write_hex(entry.uid, &mut self.uids);
-            self.value.extend_from_slice(slice(payload, &entry.row));
         }
-        if array {
-            self.value.push(b']');
-        }
+        self.value(payload, together);
         let key = slice(payload, &first.key);
         let number = number as i64;
         let sized = |bytes: &[u8]| varint_len(bytes.len() as i64) + bytes.len();
@@ -222,6 +219,30 @@ impl Packer {
         put_varint(1, out);
         put_sized(UID_HEADER, out);
         put_sized(&self.uids, out);
+    }
+}
+
+impl Packer {
+    /// Makes one value of the rows.
+    fn value(&mut self, payload: &[u8], together: &[Entry]) {
+        self.value.clear();
+        let mut rows = together.iter().map(|entry| slice(payload, &entry.row));
+        let (before, between, behind): (&[u8], &[u8], &[u8]) = match self.packing.format {
+            RowFormat::Ndjson => (b"", b"\n", b""),
+            RowFormat::JsonArray => (b"[", b",", b"]"),
+            RowFormat::Protobuf => {
+                let head = together.first().map(|first| slice(payload, &first.head));
+                return put_batch(head.unwrap_or_default(), rows, &mut self.value);
+            }
+        };
+        self.value.extend_from_slice(before);
+        self.value
+            .extend_from_slice(rows.next().unwrap_or_default());
+        for row in rows {
+            self.value.extend_from_slice(between);
+            self.value.extend_from_slice(row);
+        }
+        self.value.extend_from_slice(behind);
     }
 }
 

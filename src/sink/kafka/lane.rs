@@ -67,17 +67,20 @@ pub fn sort(
     let mut run = None;
     for frame in frames(payload) {
         match frame? {
-            (place, Frame::Run { topic, key }) => {
+            (head, Frame::Run { topic, key, .. }) => {
                 run = known.get(topic).map(|known| {
                     let partition = partition_of(key, known.leaders.len());
-                    (topic, partition, place)
+                    // The key lies right before the head.
+                    let key = head.start.saturating_sub(key.len() as u32)..head.start;
+                    (topic, partition, key, head)
                 });
             }
             (row, Frame::Record { uid, time_ms, .. }) => {
-                if let Some((topic, partition, key)) = &run {
+                if let Some((topic, partition, key, head)) = &run {
                     lanes.entry((topic, *partition)).or_default().push(Entry {
                         number,
                         key: key.clone(),
+                        head: head.clone(),
                         row,
                         uid,
                         time_ms,
@@ -105,6 +108,13 @@ pub fn sort(
         });
     }
     Ok(by_leader)
+}
+
+#[cfg(test)]
+impl Lane {
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
 }
 
 /// A Produce request's body, and what of which lanes is in it.

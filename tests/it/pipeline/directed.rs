@@ -1,6 +1,6 @@
 //! One situation each: what a random plan would meet too seldom, or only on a larger scale.
 
-use longshore::config::{Logs, ReadFrom};
+use longshore::config::{Compression, Logs, ReadFrom, RowFormat};
 use longshore::pipeline::board::Health;
 use longshore::pipeline::ledger::{Accounts, Amount, Drop, Exclusion};
 use longshore::record::Stream;
@@ -110,14 +110,25 @@ fn what_is_not_mounted_for_a_while_is_still_known() {
     }
 }
 
-/// Runs two hours in which one of three sinks is dead, while a container writes and rotates beyond what the kubelet
+/// Runs two hours in which one of three sinks, each of a format of its own, is dead, while a container writes and rotates beyond what the kubelet
 /// keeps. Returns what the dead one lost.
 fn two_hours(held_bytes_max: u64) -> (Rig, Model, u64) {
     let logs = Logs {
         held_bytes_max,
         ..Logs::default()
     };
-    let mut rig = Rig::new(logs, vec![sink("good"), sink("dead"), sink("slow")], 1);
+    let sinks = [
+        ("good", RowFormat::Ndjson, Compression::Gzip(1)),
+        ("dead", RowFormat::Protobuf, Compression::Zstd(1)),
+        ("slow", RowFormat::JsonArray, Compression::None),
+    ];
+    let sinks = sinks.map(|(name, format, compression)| {
+        let mut sink = sink(name);
+        sink.rows.format = format;
+        sink.compression = compression;
+        sink
+    });
+    let mut rig = Rig::new(logs, sinks.to_vec(), 1);
     let mut model = Model::new(&rig.files);
     let at = model.begin(false);
     model.agent_up = true;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use longshore::config::multiline::MultilineMode;
-use longshore::config::{Logs, Sink};
+use longshore::config::{Logs, RowFormat, Sink};
 use longshore::record::Stream;
 use proptest::prelude::*;
 
@@ -232,6 +232,8 @@ impl Plan {
                     // No line of these runs begins a trace, so that nothing is different.
                     sink.multiline.mode = MultilineMode::Auto;
                 }
+                let formats = [RowFormat::Ndjson, RowFormat::Protobuf, RowFormat::JsonArray];
+                sink.rows.format = formats[usize::from(at) % formats.len()];
                 if at > 0 {
                     sink.limits.requests_in_flight = usize::from(self.in_flight);
                 }

@@ -8,8 +8,9 @@ use longshore::catalog::Catalog;
 use longshore::catalog::feed::{Feed, Shard};
 use longshore::catalog::stats::CatalogStats;
 use longshore::clock::{Clock, Time};
-use longshore::config::{Compression, Limits, Logs, Sink, SinkKind};
+use longshore::config::{Compression, Limits, Logs, RowFormat, Sink, SinkKind};
 use longshore::encode::Encode;
+use longshore::encode::log_batch::LogBatch;
 use longshore::encode::rows::Rows;
 use longshore::pipeline::board::{Board, View};
 use longshore::pipeline::drain::After;
@@ -83,11 +84,7 @@ impl Rig {
         let files = SimFiles::new(&clock);
         files.mkdir(ROOT);
         let places = sinks.into_iter().enumerate().map(|(at, config)| Place {
-            sink: SimSink::new(
-                seed.wrapping_add(at as u64),
-                config.compression,
-                config.limits.payload_records_max,
-            ),
+            sink: SimSink::new(seed.wrapping_add(at as u64), &config),
             config,
             disk: Disk::default(),
             views: Vec::new(),
@@ -160,7 +157,12 @@ impl Rig {
         clock: &Arc<dyn Clock>,
     ) -> Parts {
         let config = &place.config;
-        let encoder = || -> Box<dyn Encode> { Box::new(Rows::new(&config.rows, "node-1", None)) };
+        let encoder = || -> Box<dyn Encode> {
+            match config.rows.format {
+                RowFormat::Protobuf => Box::new(LogBatch::new(&config.rows, "node-1", None)),
+                _ => Box::new(Rows::new(&config.rows, "node-1", None)),
+            }
+        };
         let in_flight = config.limits.requests_in_flight;
         Parts {
             sink: config.clone(),

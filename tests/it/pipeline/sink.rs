@@ -7,12 +7,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use longshore::config::Compression;
+use longshore::config::{Compression, RowFormat, Sink};
 use longshore::encode::compress::decompress;
-use longshore::sink::dead_letter::{DeadLetters, Kept};
+use longshore::sink::dead_letter::{DeadLetters, Kept, rfc3339};
 use longshore::sink::{Attempt, Item, Reason, Transport, Verdict};
+use prost::Message;
 use serde::Deserialize;
 
+use crate::sinks::protobuf::messages::{LogBatch, LogRecord, LogSource, RecordGroup};
 use crate::support::sim_clock::SimClock;
 
 /// Text in a message that makes a sink refuse the record.
@@ -37,6 +39,66 @@ impl Row {
     pub fn has(&self, flag: &str) -> bool {
         self.log_flags.split(',').any(|known| known == flag)
     }
+}
+
+/// The rows of a payload in its format.
+fn rows_in(bytes: &[u8], format: RowFormat) -> Vec<Row> {
+    match format {
+        RowFormat::Ndjson => {
+            let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+            let rows = lines.map(|line| serde_json::from_slice(line).unwrap());
+            rows.collect()
+        }
+        RowFormat::JsonArray => serde_json::from_slice(bytes).unwrap(),
+        RowFormat::Protobuf => {
+            let groups = LogBatch::decode(bytes).unwrap().groups;
+            let rows = groups
+                .iter()
+                .flat_map(|group| group.records.iter().map(|record| row_of(group, record)));
+            rows.collect()
+        }
+    }
+}
+
+/// What a record's row would be.
+fn row_of(group: &RecordGroup, record: &LogRecord) -> Row {
+    let container = group.container.as_ref().unwrap();
+    let flags = [
+        (record.partial, "partial"),
+        (record.cut, "cut"),
+        (record.unparsed, "unparsed"),
+    ];
+    let flags: Vec<&str> = flags
+        .into_iter()
+        .filter_map(|(set, name)| set.then_some(name))
+        .collect();
+    let source = match record.source() {
+        LogSource::Stdout => "stdout",
+        LogSource::Stderr => "stderr",
+        LogSource::Unspecified => "",
+    };
+    let uid = record.record_uid.iter();
+    Row {
+        time_generated: time_of(record.time_unix_nano),
+        container_name: container.container_name.clone(),
+        pod_name: container.pod_name.clone(),
+        pod_namespace: container.pod_namespace.clone(),
+        log_message: record.message.clone(),
+        log_source: source.to_owned(),
+        record_uid: uid.map(|byte| format!("{byte:02x}")).collect(),
+        log_flags: flags.join(","),
+    }
+}
+
+/// As the logs of the simulation have it.
+fn time_of(nanos: u64) -> String {
+    if nanos == 0 {
+        return "1970-01-01T00:00:00Z".to_owned();
+    }
+    let moment = std::time::UNIX_EPOCH + Duration::from_nanos(nanos);
+    let text = rfc3339(moment);
+    let seconds = text.split('.').next().unwrap();
+    format!("{seconds}.{:09}Z", nanos % 1_000_000_000)
 }
 
 /// A row that was taken.
@@ -98,6 +160,7 @@ pub struct SinkState {
     pub submitted_at_ms: Vec<u64>,
     pub body_bytes_most: usize,
     pub compression: Compression,
+    pub format: RowFormat,
     pub records_max: u32,
     pub life: u32,
     under_way: Vec<u64>,
@@ -109,7 +172,7 @@ pub struct SinkState {
 pub struct SimSink(Arc<Mutex<SinkState>>);
 
 impl SimSink {
-    pub fn new(seed: u64, compression: Compression, records_max: u32) -> SimSink {
+    pub fn new(seed: u64, config: &Sink) -> SimSink {
         SimSink(Arc::new(Mutex::new(SinkState {
             manner: Manner::default(),
             taken: Vec::new(),
@@ -117,8 +180,9 @@ impl SimSink {
             attempts: 0,
             submitted_at_ms: Vec::new(),
             body_bytes_most: 0,
-            compression,
-            records_max,
+            compression: config.compression,
+            format: config.rows.format,
+            records_max: config.limits.payload_records_max,
             life: 0,
             under_way: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -176,10 +240,7 @@ impl SinkState {
         decompress(self.compression, &attempt.body, &mut text, size).unwrap();
         assert_eq!(text.len(), size, "a payload's size is not what it says");
         self.body_bytes_most = self.body_bytes_most.max(size);
-        let lines = text.split_inclusive(|byte| *byte == b'\n');
-        let rows: Vec<Row> = lines
-            .map(|line| serde_json::from_slice(line).unwrap())
-            .collect();
+        let rows = rows_in(&text, self.format);
         assert_eq!(
             rows.len() as u32,
             attempt.records,
@@ -313,10 +374,10 @@ pub struct SimLetters(pub SimSink);
 
 impl DeadLetters for SimLetters {
     fn keep(&mut self, _reason: &Reason, record: &[u8]) -> std::io::Result<Kept> {
-        self.0
-            .lock()
-            .letters
-            .push(serde_json::from_slice(record).unwrap());
+        let mut sink = self.0.lock();
+        let rows = rows_in(record, sink.format);
+        assert_eq!(rows.len(), 1, "a letter is one record");
+        sink.letters.extend(rows);
         Ok(Kept::Kept)
     }
 }

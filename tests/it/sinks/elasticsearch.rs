@@ -5,7 +5,10 @@ use std::fs;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::{Keeper, Kept, MESSAGES, assert_each_once, assert_only_refused, hurried, run, tried};
+use super::{
+    Keeper, Kept, assert_each_once, assert_only_refused, assert_samples, hurried, messages, run,
+    tried,
+};
 use crate::agent::{Agent, Node, Written, of_sink};
 use crate::store::{Asked, Store, StoreServer, Told};
 
@@ -25,6 +28,8 @@ struct Cluster {
     forbids: bool,
     /// The one key that is taken.
     key: String,
+    /// Samples by id.
+    samples: HashMap<String, Value>,
 }
 
 /// A JSON object whose members have different names.
@@ -90,6 +95,20 @@ fn refusal(document: &BTreeMap<String, Value>) -> Option<String> {
     (!texts).then(|| format!("not a text: {document:?}"))
 }
 
+/// What is wrong with a document of a sample.
+fn wrong_sample(document: &BTreeMap<String, Value>) -> Option<String> {
+    let is_right = document["@timestamp"]
+        .as_str()
+        .is_some_and(|time| time.len() == 24)
+        && document["host.name"] == "n1"
+        && document["Name"].is_string()
+        && document["Val"].is_f64()
+        && document["Tags"]
+            .as_object()
+            .is_some_and(|tags| tags.values().all(Value::is_string));
+    (!is_right).then(|| format!("a sample {document:?}"))
+}
+
 impl Cluster {
     /// One action with its document: the item of the answer.
     fn item(&mut self, action: &[u8], document: &[u8], violations: &mut Vec<String>) -> Value {
@@ -120,6 +139,11 @@ impl Cluster {
                 BTreeMap::new()
             }
         };
+        if index.starts_with("metrics-") {
+            violations.extend(wrong_sample(&document));
+            let known = self.samples.insert(id, json!(document));
+            return json!({"create": {"status": if known.is_some() { 409 } else { 201 }}});
+        }
         violations.extend(refusal(&document));
         *self.sent.entry(id.clone()).or_default() += 1;
         let told = |status: u16, kind: &str| {
@@ -251,10 +275,26 @@ fn nothing_is_lost_and_each_line_is_stored_once() {
     let server = StoreServer::start(cluster(Some(3)), Some(20_260_103));
     let kept = run(&server, sink(&server));
     assert_each_once(&kept);
-    assert_eq!(kept.len(), MESSAGES);
+    assert_eq!(kept.len(), messages());
     server.look(|cluster| {
         let indices: BTreeSet<&str> = cluster.order.iter().map(|it| it.0.as_str()).collect();
         assert_eq!(indices, BTreeSet::from(["logs-ns-2026.01.02"]));
+    });
+}
+
+/// Samples go to a data stream of their own, through faults, each once.
+#[test]
+fn samples_are_documents_too() {
+    let server = StoreServer::start(cluster(None), Some(7));
+    assert_samples(&server, sink(&server), |cluster| {
+        let of = |name: &str| {
+            cluster
+                .samples
+                .values()
+                .filter(|it| it["Name"] == name)
+                .count()
+        };
+        of("node_memory_MemTotal_bytes")
     });
 }
 

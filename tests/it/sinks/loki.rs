@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::{Keeper, Kept, MESSAGES, assert_each_once, assert_only_refused, hurried, run, tried};
+use super::{Keeper, Kept, assert_each_once, assert_only_refused, hurried, messages, run, tried};
 use crate::agent::{Agent, Node, Written, of_sink};
 use crate::store::{Asked, Store, StoreServer, Told};
 
@@ -242,7 +242,7 @@ fn nothing_is_lost_and_lines_are_in_order() {
     let server = StoreServer::start(loki(), Some(20_260_104));
     let kept = run(&server, sink(&server));
     assert_each_once(&kept);
-    assert_eq!(kept.len(), MESSAGES);
+    assert_eq!(kept.len(), messages());
     server.look(|loki| {
         let streams: Vec<&String> = loki.streams.keys().collect();
         assert_eq!(streams, [r#"{container="web", namespace="ns", node="n1"}"#]);

@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Keeper, Kept, assert_each_once, assert_only_refused, hurried, run, tried};
+use super::{
+    Keeper, Kept, assert_each_once, assert_only_refused, assert_samples, hurried, run, tried,
+};
 use crate::agent::{Agent, Node, of_sink};
 use crate::store::{Asked, Store, StoreServer, Told};
 
@@ -21,6 +23,8 @@ struct Collector {
     waiting: BTreeMap<String, BTreeMap<u64, Option<u8>>>,
     next_ack: u64,
     told: usize,
+    /// How often the node's memory was told.
+    samples: usize,
 }
 
 fn told(status: u16, code: u16, text: &str) -> Told {
@@ -65,6 +69,16 @@ fn refusal(event: &Value, violations: &mut Vec<String>) -> Option<(u16, &'static
         }
     }
     let fields = event["fields"].as_object();
+    if event["event"] == "metric" {
+        let fields = fields.unwrap().iter();
+        let (values, dimensions): (Vec<_>, Vec<_>) =
+            fields.partition(|(name, _)| name.starts_with("metric_name:"));
+        let is_right = values.len() == 1 && values[0].1.is_number();
+        if !is_right || !dimensions.iter().all(|(_, value)| value.is_string()) {
+            violations.push(format!("a metric {event}"));
+        }
+        return None;
+    }
     if fields.is_none_or(|fields| fields.values().any(|value| !value.is_string())) {
         return Some((15, "Error in handling indexed fields"));
     }
@@ -94,6 +108,11 @@ impl Collector {
             if let Some((code, text)) = refusal(&event, violations) {
                 let body = json!({"text": text, "code": code, "invalid-event-number": number});
                 return Told::of(400, body.to_string());
+            }
+            if event["event"] == "metric" {
+                let memory = &event["fields"]["metric_name:node_memory_MemTotal_bytes"];
+                self.samples += usize::from(memory.is_number());
+                continue;
             }
             let field = |name: &str| event["fields"][name].as_str().unwrap().to_owned();
             self.kept.push(Kept {
@@ -200,6 +219,24 @@ fn sink(server: &StoreServer<Collector>) -> Value {
 fn nothing_is_lost_and_uids_tell_repeats() {
     let server = StoreServer::start(Collector::default(), Some(20_260_105));
     assert_each_once(&run(&server, sink(&server)));
+}
+
+/// Samples are metric events, with acknowledgement and without, through faults.
+#[test]
+fn samples_are_metric_events() {
+    for acknowledges in [false, true] {
+        let collector = Collector {
+            acknowledges,
+            ..Collector::default()
+        };
+        let server = StoreServer::start(collector, Some(8));
+        let mut sink = sink(&server);
+        sink["metrics_index"] = json!("metrics");
+        sink["acknowledge"] = json!(acknowledges);
+        sink["payload_slots"] = json!(16);
+        sink["ack_interval_ms"] = json!(10);
+        assert_samples(&server, sink, |collector| collector.samples);
+    }
 }
 
 /// The same with acknowledgements that come late, or never.

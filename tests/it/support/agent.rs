@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,11 @@ use tempfile::TempDir;
 /// The binary under test.
 pub const LONGSHORE: &str = env!("CARGO_BIN_EXE_longshore");
 
-/// How long a condition may take to come true before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a condition may take to come true before the test fails: longer where `LONGSHORE_PATIENCE_S` says so.
+static PATIENCE: LazyLock<Duration> = LazyLock::new(|| {
+    let set = std::env::var("LONGSHORE_PATIENCE_S");
+    Duration::from_secs(set.map_or(90, |seconds| seconds.parse().unwrap()))
+});
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -30,7 +33,7 @@ pub fn wait_for<T>(
     sight: impl Fn() -> String,
     mut look: impl FnMut() -> Option<T>,
 ) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + *PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;
@@ -473,7 +476,7 @@ impl Agent {
     pub fn get(&self, path: &str) -> (u16, String) {
         let answer = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(self.address)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(*PATIENCE))?;
             write!(
                 stream,
                 "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

@@ -92,7 +92,7 @@ fn mistakes_are_named() {
             "bootstrap_servers: ['k:1'], topic: '{pod}'".to_owned(),
             "{namespace}",
         ),
-        (with("signals: [metrics]"), "cannot take"),
+        (with("signals: [metrics]"), "set metrics_topic"),
         (with("requests_in_flight: 2"), "unknown key here"),
         (with("tls: 1"), "true, false, or a mapping"),
         (with("tls: {key_file: /k}"), "certificate_file: missing"),

@@ -3,6 +3,10 @@ use std::io::Read;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::{Rows as RowsConfig, Topic};
+use crate::encode::frames::Frames;
+use crate::encode::testing::{Owned, chain, encode};
+use crate::sink::kafka::lane::{Known, sort};
 use crate::sink::kafka::wire::Reader;
 
 /// Reads a batch from its definition; the records' varints are read by [`varint`], which is not the writer's inverse
@@ -108,6 +112,7 @@ fn payload(records: &[(bool, Vec<u8>, i64)]) -> (Vec<u8>, Vec<Entry>) {
         entries.push(Entry {
             number: number as u32,
             key: if *first { 0..7 } else { 4..7 },
+            head: 7..7,
             row: start..payload.len() as u32,
             uid: number as u128 * 3,
             time_ms: *time_ms,
@@ -156,6 +161,84 @@ fn several_records_of_one_chain_make_a_message() {
         assert_eq!(found[0].uids, format!("{:032x},{:032x}", 0, 3));
         assert_eq!(found[2].key, b"one");
     }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct LogBatch {
+    #[prost(message, repeated, tag = "1")]
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Group {
+    #[prost(message, optional, tag = "1")]
+    container: Option<Container>,
+    #[prost(message, repeated, tag = "2")]
+    records: Vec<LogRecord>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Container {
+    #[prost(string, tag = "4")]
+    pod_name: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct LogRecord {
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(bytes = "vec", tag = "5")]
+    record_uid: Vec<u8>,
+}
+
+/// A value of protobuf is a batch that says once whose its records are, also where they come of several runs.
+#[test]
+fn records_of_one_chain_share_their_container() {
+    let config = RowsConfig {
+        format: RowFormat::Protobuf,
+        record_uid: true,
+        ..RowsConfig::default()
+    };
+    let mut frames = Frames::new(&config, "n", None, Topic::parse("t").unwrap());
+    // Ends in what would be a line end.
+    let run = |pod: &str, messages: [&[u8]; 2]| (chain(pod), messages.map(Owned::of).to_vec());
+    let runs = [
+        run("a", [b"one", b"two\n"]),
+        run("a", [b"three", b"four"]),
+        run("b", [b"five", b"six"]),
+    ];
+    let payload = encode(&mut frames, 7, &runs).bytes;
+    let topic = Known {
+        leaders: vec![Some(1)],
+        bytes_max: usize::MAX,
+    };
+    let lanes = sort(&payload, &[("t".to_owned(), topic)].into()).unwrap();
+    let entries = lanes[&Some(1)][0].entries();
+    let mut out = Vec::new();
+    let mut packer = packer(3, RowFormat::Protobuf, Compression::None);
+    packer.batch(&payload, entries, &mut out).unwrap();
+    assert!(out.len() <= Packer::bytes_of(entries));
+    let mut found = Vec::new();
+    for message in read(&out) {
+        let batch = <LogBatch as prost::Message>::decode(message.value.as_slice()).unwrap();
+        let [group] = &batch.groups[..] else {
+            panic!("{batch:?}");
+        };
+        let records = group.records.iter();
+        let uid = |record: &LogRecord| {
+            let uid = record.record_uid.as_slice().try_into().unwrap();
+            format!("{:032x}", u128::from_be_bytes(uid))
+        };
+        let uids: Vec<_> = records.clone().map(uid).collect();
+        assert_eq!(uids.join(","), message.uids);
+        let texts: Vec<_> = records.map(|record| record.message.clone()).collect();
+        found.push((group.container.clone().unwrap().pod_name, texts.join(" ")));
+    }
+    let expected = [("a", "one two\n three"), ("a", "four"), ("b", "five six")];
+    assert_eq!(
+        found,
+        expected.map(|(pod, texts)| (pod.to_owned(), texts.to_owned()))
+    );
 }
 
 proptest! {

@@ -8,8 +8,9 @@ use crate::sink::kafka::batch::Packing;
 fn payload() -> Vec<u8> {
     let mut out = vec![1];
     let (topic, key) = (b"t".as_slice(), b"key".as_slice());
-    out.extend_from_slice(&6_u32.to_le_bytes());
+    out.extend_from_slice(&10_u32.to_le_bytes());
     out.extend_from_slice(&1_u16.to_le_bytes());
+    out.extend_from_slice(&3_u32.to_le_bytes());
     out.extend_from_slice(&[topic, key].concat());
     for number in 0..20_u8 {
         out.push(2);
@@ -131,7 +132,7 @@ fn records_of_topics_that_are_not_known_keep_their_numbers() {
     let mut two = payload();
     let first = two.len();
     two.extend_from_slice(&payload());
-    two[first + 7] = b'u';
+    two[first + 11] = b'u';
     assert_eq!(topics_of(&two).unwrap(), ["t", "u"]);
     let known = Known {
         leaders: vec![None; 3],
