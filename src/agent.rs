@@ -28,9 +28,9 @@ use crate::admin::bounds::Bound;
 use crate::admin::configured::Configured;
 use crate::admin::server::{Server, serve};
 use crate::admin::{CatalogHealth, Shared, Sources};
-use crate::catalog::Catalog;
 use crate::catalog::change::Changes;
 use crate::catalog::watch;
+use crate::catalog::{Catalog, Wanted};
 use crate::clock::{Clock, SystemClock, Time};
 use crate::config::Config;
 use crate::files::{Files, NodeFiles};
@@ -39,6 +39,7 @@ use crate::own_log::limit::RateLimit;
 use crate::own_pod::OwnPod;
 use crate::pipeline::board::Board;
 use crate::pipeline::drain::After;
+use crate::select::plan::Planner;
 
 /// Why the agent did not start. Nothing is left running.
 #[derive(Debug, Error)]
@@ -165,7 +166,8 @@ impl Agent {
             made.iter().flat_map(|made| made.feeds.clone()).collect(),
             surroundings.own_pod.filter(|_| !config.logs.collect_self),
         )
-        .flushed_each(flush_interval(config));
+        .flushed_each(flush_interval(config))
+        .wanted_by(wanted(config));
         let (changes, catalog_stats) = (catalog.changes(), catalog.stats());
         let started = made.into_iter().map(|made| made.start(&clock));
         let sinks = started.collect::<Result<Vec<_>, StartError>>()?;
@@ -291,6 +293,15 @@ fn flush_interval(config: &Config) -> Duration {
     let sinks = config.sinks.iter().filter(|sink| sink.signals.logs);
     let shortest = sinks.map(|sink| sink.limits.flush_interval_ms).min();
     shortest.map_or(Duration::MAX, Duration::from_millis)
+}
+
+/// Whether any sink may want a chain.
+fn wanted(config: &Config) -> Wanted {
+    let sinks = config.sinks.iter().filter(|sink| sink.signals.logs);
+    let planners: Vec<Planner> = sinks
+        .map(|sink| Planner::new(sink.select.clone()))
+        .collect();
+    Arc::new(move |chain| planners.iter().any(|planner| planner.may_want(chain)))
 }
 
 fn start_catalog(catalog: Catalog, clock: &Arc<dyn Clock>) -> Result<watch::Running, StartError> {

@@ -20,6 +20,7 @@ mod freshness;
 mod head;
 mod keeper;
 mod links;
+mod pace;
 pub mod path;
 mod rest;
 mod schedule;
@@ -39,6 +40,7 @@ use change::Changes;
 use container::{Container, Looked};
 use discover::{Pod, Root};
 use env::Env;
+pub use env::Wanted;
 use feed::Feed;
 use schedule::{Schedule, Task};
 use stats::CatalogStats;
@@ -155,6 +157,14 @@ impl Catalog {
     #[must_use]
     pub fn flushed_each(mut self, flush_interval: Duration) -> Catalog {
         self.env.be_patient_for(flush_interval);
+        self
+    }
+
+    /// Says which chains are to be opened at all: those that some sink may want. Asked again whenever something about
+    /// a chain becomes known.
+    #[must_use]
+    pub fn wanted_by(mut self, wanted: Wanted) -> Catalog {
+        self.env.wanted = Some(wanted);
         self
     }
 

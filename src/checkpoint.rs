@@ -42,6 +42,10 @@ pub struct SavedChain {
     pub accounts: Accounts,
     /// Its segments, oldest first.
     pub segments: Vec<SavedSegment>,
+    /// Whether it was excluded as a whole.
+    pub excluded: bool,
+    /// Bytes in the accounts that belong to segments without identity, which are not among `segments`.
+    pub counted: u64,
 }
 
 /// By what is kept.
@@ -51,6 +55,7 @@ impl PartialEq for SavedChain {
         (&mine.key, &mine.namespace, &mine.pod) == (&theirs.key, &theirs.namespace, &theirs.pod)
             && self.accounts == other.accounts
             && self.segments == other.segments
+            && (self.excluded, self.counted) == (other.excluded, other.counted)
     }
 }
 
@@ -64,6 +69,10 @@ struct ChainLine {
     pod: String,
     accounts: Accounts,
     segments: Vec<SavedSegment>,
+    #[serde(default)]
+    excluded: bool,
+    #[serde(default)]
+    counted: u64,
 }
 
 impl From<SavedChain> for ChainLine {
@@ -77,6 +86,8 @@ impl From<SavedChain> for ChainLine {
             pod: meta.pod.clone(),
             accounts: saved.accounts,
             segments: saved.segments,
+            excluded: saved.excluded,
+            counted: saved.counted,
         }
     }
 }
@@ -98,6 +109,8 @@ impl From<ChainLine> for SavedChain {
             meta: Arc::new(meta),
             accounts: line.accounts,
             segments: line.segments,
+            excluded: line.excluded,
+            counted: line.counted,
         }
     }
 }
@@ -142,10 +155,14 @@ impl SavedChain {
         let mut segments = Vec::with_capacity(state.segments.len() + state.missing.len());
         let known = state.segments.iter().chain(&state.missing);
         segments.extend(known.filter_map(SavedSegment::of));
+        let nameless = state.segments.iter().filter(|it| it.identity.is_none());
+        let counted: u64 = nameless.map(|segment| segment.settled).sum();
         SavedChain {
             meta: Arc::clone(&state.meta),
             accounts: state.accounts,
             segments,
+            excluded: state.shut,
+            counted: state.counted + counted,
         }
     }
 
@@ -158,6 +175,8 @@ impl SavedChain {
     pub fn into_state(self) -> ChainState {
         let mut state = ChainState::new(self.meta);
         state.fresh = false;
+        state.counted = self.counted;
+        state.shut = self.excluded;
         state.accounts = self.accounts;
         let kept: u64 = self
             .segments

@@ -4,6 +4,7 @@
 
 pub mod bounds;
 pub mod check;
+pub mod glob;
 pub mod keys;
 pub mod metrics;
 pub mod mistake;
@@ -13,6 +14,8 @@ pub mod pattern;
 pub mod render;
 pub mod scrape;
 pub mod secret;
+pub mod select;
+pub mod selector;
 pub mod sinks;
 pub mod substitute;
 pub mod walk;
@@ -84,6 +87,8 @@ pub struct Logs {
     pub collect_self: bool,
     /// Which lines belong together, for every sink that does not say otherwise.
     pub multiline: multiline::Multiline,
+    /// Which containers are collected, by sinks that do not say otherwise.
+    pub select: select::Select,
 }
 
 /// The admin server.
@@ -111,6 +116,8 @@ pub struct Sink {
     pub kind: SinkKind,
     /// What it takes.
     pub signals: Signals,
+    /// Which containers it collects.
+    pub select: select::Select,
     /// How rows look.
     pub rows: Rows,
     /// Which lines belong together.
@@ -321,6 +328,7 @@ impl Default for Logs {
             held_files_max: 768,
             collect_self: false,
             multiline: multiline::Multiline::default(),
+            select: select::Select::default(),
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Run<'a> {
     pub described: &'a [u8],
     /// Hash over the chain's key and the segment's identity: the fixed part of every record uid in this run.
     pub uid_seed: u64,
+    /// Whether a message that is a JSON object is written as one, if the chain has it otherwise than the sink.
+    pub parse_json: Option<bool>,
 }
 
 /// What encoding one record told.

@@ -7,6 +7,7 @@ pub mod concurrency;
 pub mod delivery;
 pub mod drain;
 pub mod emit;
+pub mod exclude;
 pub mod fill;
 pub mod group;
 pub mod ledger;

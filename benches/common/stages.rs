@@ -48,7 +48,7 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in the order of the line.
-    pub const ALL: [Stage; 10] = [
+    pub const ALL: [Stage; 11] = [
         Stage::Parse,
         Stage::Join,
         Stage::Multiline,
@@ -220,6 +220,7 @@ impl<'a> Stages<'a> {
         };
         let described = rows.describe(&self.chain);
         let run = Run {
+            parse_json: None,
             chain: &self.chain,
             described: &described,
             uid_seed: 1,

@@ -17,6 +17,7 @@ use crate::clock::Time;
 use crate::pipeline::board::{ChainView, SegmentView};
 use crate::pipeline::ledger::{Accounts, Amount, Drop, Exclusion};
 use crate::record::Stream;
+use crate::select::plan::Plan;
 
 /// Chains that one answer shows, all sinks together.
 pub const CHAINS_MAX: usize = 5_000;
@@ -145,6 +146,10 @@ struct ChainStatus<'a> {
     container: &'a str,
     container_id: &'a str,
     behind_bytes: u64,
+    decision: &'static str,
+    rule: Option<String>,
+    streams_excluded: Vec<&'static str>,
+    annotation_errors: Vec<String>,
     ledger: Ledger,
     error: Option<String>,
     segments_omitted: usize,
@@ -292,6 +297,10 @@ fn chain_status(chain: &ChainView) -> ChainStatus<'_> {
         container: &meta.key.container,
         container_id: &meta.container_id,
         behind_bytes: chain.accounts.pending,
+        decision: chain.plan.decision.as_str(),
+        rule: (!chain.plan.rule.is_empty()).then(|| cut(&chain.plan.rule)),
+        streams_excluded: streams_excluded(&chain.plan),
+        annotation_errors: annotation_errors(&chain.plan),
         ledger: Ledger::of(&chain.accounts, chain.accounts.balances()),
         error: chain.error.as_deref().map(cut),
         segments_omitted,
@@ -302,6 +311,18 @@ fn chain_status(chain: &ChainView) -> ChainStatus<'_> {
             .map(segment_status)
             .collect(),
     }
+}
+
+/// The streams of a collected chain that are left out.
+fn streams_excluded(plan: &Plan) -> Vec<&'static str> {
+    let streams = Stream::ALL.into_iter().zip(plan.left_out);
+    let left_out = streams.filter(|(_, by)| by.is_some());
+    left_out.map(|(stream, _)| stream.as_str()).collect()
+}
+
+fn annotation_errors(plan: &Plan) -> Vec<String> {
+    let errors = plan.wishes.errors.iter();
+    errors.map(ToString::to_string).collect()
 }
 
 fn cut(text: &str) -> String {

@@ -68,6 +68,8 @@ pub(super) struct SinkParts<'a> {
     clock: &'a Arc<dyn Clock>,
     network: &'a tokio::runtime::Handle,
     in_pod: bool,
+    /// Which chains the sink wants.
+    pub(super) planner: Planner,
     /// One set of files for all workers of a file sink.
     files: Option<FileTransport>,
     /// One set of files for the samples of a file sink.
@@ -90,6 +92,7 @@ impl<'a> SinkParts<'a> {
             clock,
             network,
             in_pod,
+            planner: Planner::new(sink.select.clone()).with_multiline(&sink.multiline),
             files: None,
             sample_files: None,
             stdout: None,
@@ -133,7 +136,7 @@ impl<'a> SinkParts<'a> {
             store: Box::new(store),
             board: Arc::clone(board),
             forget_after: Duration::from_millis(self.config.logs.forget_after_ms),
-            planner: Planner::default().with_multiline(&self.sink.multiline),
+            planner: self.planner.clone(),
             seed: fastrand::u64(..),
         })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::sinks::{Made, Maker, Running};
-use super::{Agent, StartError, descriptors, flush_interval, inboxes, measures};
+use super::{Agent, StartError, descriptors, flush_interval, inboxes, measures, wanted};
 use crate::catalog::change::Change;
 use crate::config::{Config, Logs, Sink};
 use crate::pipeline::drain::After;
@@ -162,6 +162,7 @@ impl Agent {
             ended: ended.iter().filter_map(|ended| ended.slot).collect(),
             feeds,
             flush_interval: flush_interval(config),
+            wanted: Some(wanted(config)),
         });
         self.catalog.wake();
         self.outlets.set(inboxes(&self.sinks));
@@ -242,6 +243,7 @@ fn of_catalog(logs: &Logs) -> Logs {
     let defaults = Logs::default();
     Logs {
         multiline: defaults.multiline,
+        select: defaults.select,
         ..logs.clone()
     }
 }

@@ -251,8 +251,9 @@ pub struct Chain {
     pub docker: bool,
     /// Whether it existed when the agent's first scan ran.
     pub preexisting: bool,
-    /// Why its bytes are excluded for every sink, if they are: counted by length and never opened.
+    /// Why its bytes are excluded for every sink, for ever, if they are: counted by length and never opened.
     pub excluded: Option<&'static str>,
+    unopened: AtomicBool,
     meta: ArcSwap<ChainMeta>,
     segments: ArcSwap<Vec<Arc<Segment>>>,
     ended: AtomicBool,
@@ -281,6 +282,7 @@ impl Chain {
             docker,
             preexisting,
             excluded,
+            unopened: AtomicBool::new(excluded.is_some()),
             meta: ArcSwap::from_pointee(meta),
             segments: ArcSwap::default(),
             ended: AtomicBool::new(false),
@@ -303,6 +305,17 @@ impl Chain {
     /// Replaces the metadata (catalog only).
     pub fn set_meta(&self, meta: ChainMeta) {
         self.meta.store(Arc::new(meta));
+    }
+
+    /// Whether its files are not opened, because no sink wants it; or wants it, and they have not been looked into
+    /// since. What exists until they have been is excluded.
+    pub fn is_unopened(&self) -> bool {
+        self.unopened.load(Ordering::Acquire)
+    }
+
+    /// Says whether they are (catalog only).
+    pub fn set_unopened(&self, unopened: bool) {
+        self.unopened.store(unopened, Ordering::Release);
     }
 
     /// Its segments, oldest first. A segment leaves the list when no byte of it can be read any more and every

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Catalog;
 use super::env::Env;
 use super::feed::Feed;
+use super::schedule::Task;
+use super::{Catalog, Wanted};
+use crate::clock::Time;
 
 /// How the sinks that read change, all at once.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Change {
     /// Slots whose workers have ended. One that no new feed has is free from now on.
     pub ended: Vec<usize>,
@@ -19,10 +21,12 @@ pub struct Change {
     pub feeds: Vec<Arc<Feed>>,
     /// How long the least patient sink gathers lines now.
     pub flush_interval: Duration,
+    /// Whether any sink may want a chain now.
+    pub wanted: Option<Wanted>,
 }
 
 /// The way in for changes, from any thread.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Changes {
     waiting: Mutex<Vec<Change>>,
     any: AtomicBool,
@@ -76,8 +80,13 @@ impl Catalog {
         set(&mut env.slots, &freed, false);
         set(&mut env.slots, &taken, true);
         env.be_patient_for(change.flush_interval);
-        let containers = self.containers.values();
+        env.wanted = change.wanted;
+        for id in self.containers.keys() {
+            self.schedule.set(Task::Container(*id), Time::ZERO);
+        }
+        let containers = self.containers.values_mut();
         for tracked in containers.flat_map(|container| container.tracked()) {
+            tracked.forget_judgement();
             for known in &tracked.segments {
                 freed
                     .iter()

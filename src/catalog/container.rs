@@ -13,9 +13,10 @@ use super::docker::{Docker, Target, list_docker, resolve};
 use super::ends::Place;
 use super::env::Env;
 use super::freshness::{Freshness, TICK};
+use super::pace::pace;
 use super::path::{self, LogName, PodName};
 use super::rest::Rest;
-use super::sight::{How, sight};
+use super::sight::sight;
 use super::tracked::{Growth, Tracked};
 use crate::clock::Time;
 use crate::files::Kind;
@@ -87,8 +88,6 @@ impl Container {
     const BUSY_CHECK_INTERVAL: Duration = Duration::from_millis(200);
     /// ... or after this many bytes: a fraction of the least length at which logs are rotated.
     const UNCHECKED_BYTES_MAX: u64 = 64 * 1024;
-    /// What a look at a growing log is meant to find: each look costs its reader a turn.
-    const LOOK_BYTES: u64 = 16 * 1024;
     /// How often a directory at rest is looked at although its file is watched.
     const WATCHED_INTERVAL: Duration = Duration::from_secs(5);
     /// Looks are due at multiples of at most this, so that many are served by one wake-up.
@@ -129,6 +128,7 @@ impl Container {
         if !force && self.is_resting(env, now) {
             return (Looked::Resting, self.next_glance(env, now));
         }
+        self.chains.values_mut().for_each(|it| it.judge(env));
         let mut asked = false;
         let measured_before = std::mem::replace(&mut self.measured_at, now);
         let mut bytes = 0_u64;
@@ -171,7 +171,8 @@ impl Container {
     /// Whether nothing is due and nothing has happened since a look that found so.
     fn is_resting(&mut self, env: &Env, now: Time) -> bool {
         let Some(rest) = &self.rest else { return false };
-        if self.missing_since.is_some() || !rest.lasts(env.files.as_ref()) {
+        let unjudged = self.chains.values().any(|it| it.is_unjudged());
+        if self.missing_since.is_some() || unjudged || !rest.lasts(env.files.as_ref()) {
             return false;
         }
         self.measured_at = now;
@@ -399,7 +400,8 @@ impl Container {
             if list.is_empty() {
                 return (0, true);
             }
-            let tracked = self.track(env, now, restart, docker_now.clone());
+            let mut tracked = self.track(env, now, restart, docker_now.clone());
+            tracked.judge(env);
             self.chains.insert(restart, Box::new(tracked));
         }
         let Some(tracked) = self.chains.get_mut(&restart) else {
@@ -413,14 +415,11 @@ impl Container {
             (true, true) => tracked.absent_since.or(Some(now)),
             (true, false) => tracked.absent_since,
         };
-        let how = How {
-            unopened: tracked.chain.excluded.is_some(),
-            verify,
-        };
-        let seen = sight(env, &tracked.segments, list, how);
+        let seen = sight(env, &tracked.segments, list, tracked.how(verify));
         let refused = seen.refused;
         let sure = tracked.reconcile(env, now, seen, settled);
         tracked.chain.set_complete(settled, sure);
+        tracked.looked_into(sure);
         tracked.changed(env);
         (refused, sure)
     }
@@ -546,8 +545,8 @@ impl Container {
     }
 
     /// Its chains.
-    pub fn tracked(&self) -> impl Iterator<Item = &Tracked> {
-        self.chains.values().map(Box::as_ref)
+    pub fn tracked(&mut self) -> impl Iterator<Item = &mut Tracked> {
+        self.chains.values_mut().map(Box::as_mut)
     }
 
     /// The file to be watched from now on, if this has just been found at rest.
@@ -595,11 +594,4 @@ impl Container {
         self.interval = Duration::ZERO;
         self.rest = None;
     }
-}
-
-/// How long a log that grew by so much within that time takes to grow by [`Container::LOOK_BYTES`].
-fn pace(bytes: u64, within: Duration) -> Duration {
-    let nanoseconds = within.as_nanos() * u128::from(Container::LOOK_BYTES);
-    let each = nanoseconds / u128::from(bytes.max(1));
-    Duration::from_nanos(u64::try_from(each).unwrap_or(u64::MAX))
 }

@@ -43,6 +43,9 @@ impl Tracked {
                 break;
             };
             if known.segment.ended() || known.segment.gone().is_some() {
+                if known.segment.ended() && !self.chain.is_unopened() {
+                    marked |= identify_ended(known);
+                }
                 continue;
             }
             let quiet = now.since(known.grown_at);
@@ -53,7 +56,7 @@ impl Tracked {
                 || (rotated && (reopened || newest_rotated != Some(index)))
                 || (rotated && known.missed && quiet >= DELETED_WAIT);
             if over {
-                marked |= end(known, self.chain.excluded.is_some());
+                marked |= end(known, self.chain.is_unopened());
             }
         }
         let all_ended = self
@@ -107,6 +110,17 @@ impl Tracked {
         }
         told
     }
+}
+
+/// A segment that ended while nobody wanted it gets its identity when it has been looked into. Returns whether it did.
+fn identify_ended(known: &Known) -> bool {
+    let segment = &known.segment;
+    let known_whole = known.prefix.len as u64 == known.raw_len && segment.gone().is_none();
+    let due = segment.identity().is_none() && known_whole;
+    if due {
+        segment.identify(known.prefix.ended());
+    }
+    due
 }
 
 /// Ends a segment; one that never had a line end is known by all of its content from now on. Returns whether it

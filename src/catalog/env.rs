@@ -16,6 +16,10 @@ use super::stats::CatalogStats;
 use crate::clock::{Clock, Time};
 use crate::config;
 use crate::files::Files;
+use crate::record::ChainMeta;
+
+/// Says of a chain, by what is known of it, whether any sink may want it.
+pub type Wanted = Arc<dyn Fn(&ChainMeta) -> bool + Send + Sync>;
 
 /// Shared by all directories; one per catalog.
 pub struct Env {
@@ -39,6 +43,8 @@ pub struct Env {
     pub links: Links,
     /// The counts.
     pub stats: Arc<CatalogStats>,
+    /// Whether any sink may want a chain; if nobody says, all are wanted.
+    pub wanted: Option<Wanted>,
     /// The agent's own pod.
     pub own_pod: Option<super::OwnPod>,
     /// When the log root was last read successfully.
@@ -75,6 +81,7 @@ impl Env {
             heads: Heads::default(),
             links: Links::new(&logs.container_links),
             stats,
+            wanted: None,
             own_pod,
             root_ok_at: Time::ZERO,
             first_scan: true,

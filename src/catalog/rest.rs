@@ -109,7 +109,7 @@ impl Rest {
             own.push(Arc::clone(&tracked.chain));
             ids_known &= !tracked.chain.meta().container_id.is_empty();
             for known in &tracked.segments {
-                match standing(known, tracked.chain.excluded.is_some(), age == 0, env) {
+                match standing(known, tracked.chain.is_unopened(), age == 0, env) {
                     Standing::Due => return None,
                     Standing::Over => {}
                     Standing::MayGrow => {

@@ -328,14 +328,21 @@ fn is_copy(known: &Known, sighting: &Sighting) -> bool {
     equal_identity(known, sighting) && stamp.is_some() && known.segment.gone().is_none()
 }
 
+/// Whether it was found while nobody wanted its chain, so that only its file and its name are known.
+fn was_never_opened(known: &Known) -> bool {
+    known.segment.identity().is_none() && known.prefix.len == 0 && known.raw_len > 0
+}
+
 fn unopened_file(known: &Known, sighting: &Sighting) -> bool {
-    matches!(sighting.content, Content::Unopened)
+    let unopened = matches!(sighting.content, Content::Unopened);
+    (unopened || was_never_opened(known))
+        && may_be_renamed(known, sighting)
         && is_file(known, sighting)
         && sighting.meta.len_bytes >= known.raw_len
 }
 
 fn unopened_name(known: &Known, sighting: &Sighting) -> bool {
-    matches!(sighting.content, Content::Unopened)
+    (matches!(sighting.content, Content::Unopened) || was_never_opened(known))
         && sighting.name.gzip
         && known.last_name.base == sighting.name.base
 }

@@ -15,7 +15,7 @@ use super::feed::Feed;
 use super::head::Prefix;
 use super::path::{self, LogName};
 use super::segment::{Content, FileId, Known, Named, Sighting, assign, group, place};
-use super::sight::Sightings;
+use super::sight::{How, Sightings};
 use crate::clock::Time;
 use crate::files::Meta;
 use crate::record::ChainMeta;
@@ -39,6 +39,10 @@ pub struct Tracked {
     pub absent_since: Option<Time>,
     /// Gzips that cannot be read, and since when they are as they are.
     pub damaged: Vec<(LogName, Meta, Time)>,
+    /// By what the sinks were last asked whether any wants it.
+    judged: Option<Arc<ChainMeta>>,
+    /// What they answered.
+    wanted: bool,
 }
 
 /// What measuring found.
@@ -72,6 +76,54 @@ impl Tracked {
             publish_by,
             absent_since: None,
             damaged: Vec::new(),
+            judged: None,
+            wanted: true,
+        }
+    }
+
+    /// Whether something has become known since the sinks were asked whether any wants it.
+    pub fn is_unjudged(&self) -> bool {
+        let meta = self.chain.meta();
+        !self
+            .judged
+            .as_ref()
+            .is_some_and(|judged| Arc::ptr_eq(judged, &meta))
+    }
+
+    /// Has the sinks asked again at the next look: they are others now.
+    pub fn forget_judgement(&mut self) {
+        self.judged = None;
+    }
+
+    /// Asks the sinks whether any wants it, if something has become known. One that nobody wanted until now is looked
+    /// into; the descriptors of one that nobody wants any more go when the workers have passed it.
+    pub fn judge(&mut self, env: &Env) {
+        if !self.is_unjudged() {
+            return;
+        }
+        let meta = self.chain.meta();
+        self.wanted =
+            self.chain.excluded.is_none() && env.wanted.as_ref().is_none_or(|wanted| wanted(&meta));
+        if !self.wanted {
+            self.chain.set_unopened(true);
+        } else if self.chain.is_unopened() {
+            self.chain.request_look();
+        }
+        self.judged = Some(meta);
+    }
+
+    /// How its files are to be looked into. What nobody wanted until now is looked into whole.
+    pub fn how(&self, verify: bool) -> How {
+        How {
+            unopened: !self.wanted,
+            verify: verify || self.chain.is_unopened(),
+        }
+    }
+
+    /// Its files have been looked into, all of them if `sure`: what comes from now on is wanted, if anything is.
+    pub fn looked_into(&self, sure: bool) {
+        if self.wanted && sure {
+            self.chain.set_unopened(false);
         }
     }
 
@@ -172,7 +224,7 @@ impl Tracked {
             }
             let grown = note(&self.chain, known, &meta, now);
             growth.grown |= grown;
-            if grown && self.chain.excluded.is_none() {
+            if grown && !self.chain.is_unopened() {
                 rehold(env, &self.chain, known);
             }
         }
@@ -181,7 +233,7 @@ impl Tracked {
     /// Holds again what was let go for want of room and is still, or again, unread.
     pub fn rehold_unread(&mut self, env: &mut Env) {
         const PER_LOOK_MAX: usize = 4;
-        if self.chain.excluded.is_some() {
+        if self.chain.is_unopened() {
             return;
         }
         let mut tried = 0;

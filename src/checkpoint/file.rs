@@ -116,3 +116,58 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, DecodeError> {
         chains,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::ledger::{Amount, Exclusion};
+
+    /// A file of these lines, as any version would write it.
+    fn file(lines: &[&str]) -> Vec<u8> {
+        let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let crc = crc32fast::hash(body.as_bytes());
+        let chains = lines.len() - 1;
+        format!("{body}{{\"chains\":{chains},\"crc32\":\"{crc:08x}\"}}\n").into_bytes()
+    }
+
+    const AMOUNT: &str = r#"{"bytes":0,"lines":0}"#;
+
+    fn accounts(excluded: usize) -> String {
+        let amounts = |count| vec![AMOUNT; count].join(",");
+        let (excluded, dropped) = (amounts(excluded), amounts(4));
+        format!(
+            r#"{{"seen":7,"excluded":[{excluded}],"dropped":[{dropped}],"delivered":{{"bytes":7,"lines":1}},"lost":[0,0,0,0],"pending":0}}"#
+        )
+    }
+
+    fn of(excluded: usize) -> Result<Checkpoint, DecodeError> {
+        let accounts = accounts(excluded);
+        let head = format!(r#"{{"longshore_checkpoint":1,"folded":{accounts}}}"#);
+        let chain = format!(
+            r#"{{"pod_uid":"u","container":"c","restart":0,"namespace":"n","pod":"p","accounts":{accounts},"segments":[]}}"#
+        );
+        decode(&file(&[&head, &chain]))
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_knew_fewer_reasons_is_read() {
+        let read = of(2).unwrap();
+        assert_eq!(read.folded.delivered.bytes, 7);
+        assert_eq!(
+            read.folded.excluded,
+            [Amount::default(); Exclusion::ALL.len()]
+        );
+        let chain = &read.chains[0];
+        assert_eq!((chain.excluded, chain.counted), (false, 0));
+        assert!(chain.accounts.balances());
+        let mut again = Vec::new();
+        encode(&read, &mut again).unwrap();
+        assert_eq!(decode(&again).unwrap(), read);
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_knows_more_reasons_is_refused() {
+        let more = of(Exclusion::ALL.len() + 1);
+        assert!(matches!(more, Err(DecodeError::Line { .. })), "{more:?}");
+    }
+}

@@ -25,7 +25,7 @@
 //!
 //! Run staging is 64 KiB and one record at its worst (each byte escaped as six). Slack is what a payload may exceed
 //! its limit by: with a codec its block and one incompressible run, without one the run staging. Marks are
-//! `payload_records_max` times 20 bytes, commits 192 bytes for each segment that a payload has lines of, with room for
+//! `payload_records_max` times 20 bytes, commits 224 bytes for each segment that a payload has lines of, with room for
 //! 1,024.
 //!
 //! Descriptors: the catalog's `held_files_max`; per worker one to look with, two to write a checkpoint and
@@ -47,7 +47,7 @@ pub const INFLATER_BYTES: u64 = 48 * KIB;
 /// One record's mark in a payload, and where it ends.
 pub const MARK_BYTES: u64 = 20;
 /// What a payload settles in one segment ...
-pub const COMMIT_BYTES: u64 = 192;
+pub const COMMIT_BYTES: u64 = 224;
 /// ... of so many.
 const COMMITS: u64 = 1_024;
 /// A deflate context, at any level, of any library.

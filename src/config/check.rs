@@ -5,6 +5,7 @@
 
 mod metrics;
 mod rows;
+mod select;
 mod sink;
 
 pub(super) use self::rows::protobuf;
@@ -72,6 +73,7 @@ pub fn check(root: &Node, node: &str, env: &Environment<'_>, report: &mut Report
         top.add("state_dir", report, text);
     }
     metrics::check(&top, &mut config.metrics, report);
+    select::of_logs(&top, &mut config, report);
     admin(&top, &mut config.admin, report);
     own_log(&top, &mut config.own_log, report);
     sinks(&top, &mut config, report);

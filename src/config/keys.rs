@@ -8,6 +8,7 @@ mod limits;
 use super::metrics::Metrics;
 use super::multiline;
 use super::scrape::Scrape;
+use super::select;
 use super::sinks::{SinkType, http, kafka};
 use super::{Config, Logs, Sink};
 
@@ -132,11 +133,12 @@ pub static TOP_NUMBERS: [Number<Config>; 2] = [
 ];
 
 /// `logs`, without numbers.
-pub static LOGS: [Key; 4] = [
+pub static LOGS: [Key; 5] = [
     key("pod_logs", PATH),
     key("container_links", PATH),
     key("collect_self", SWITCH),
     key("multiline", "a mapping"),
+    key("select", "a mapping"),
 ];
 
 /// Numbers of `logs`.
@@ -260,8 +262,9 @@ pub static OWN_LOG: [Key; 2] = [
 ];
 
 /// What every sink has beside its type, without numbers.
-pub static SINK: [Key; 10] = [
+pub static SINK: [Key; 11] = [
     key("signals", "a list of logs, metrics or both"),
+    key("select", "a mapping"),
     key(
         "read_from",
         "beginning, end, or a mapping with age_max_ms, bytes_max or both",
@@ -394,6 +397,7 @@ pub fn places() -> Vec<(&'static str, Known)> {
     ];
     let own = SinkType::ALL.into_iter();
     places.extend(own.filter_map(SinkType::own_keys));
+    places.extend(select::places());
     places.extend(http::inner_keys());
     places.extend(kafka::inner_keys());
     places

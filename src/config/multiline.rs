@@ -61,6 +61,10 @@ impl Default for Multiline {
 }
 
 impl MultilineMode {
+    /// What [`MultilineMode::named`] takes.
+    pub const NAMES: &str =
+        "none, auto, or some of java, python, go, ruby, node, dotnet, php, rust and cpp";
+
     /// The mode of that text, as a pod's annotation has it: `none`, `auto`, or languages with commas between them.
     pub fn named(text: &str) -> Option<MultilineMode> {
         match text.trim() {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: what is rendered parses to an equal configuration, but for secrets that were given as text.
 
+mod select;
+
 use std::fmt::Write;
 use std::path::Path;
 
@@ -33,6 +35,7 @@ pub fn render(config: &Config) -> String {
     page.raw("collect_self", config.logs.collect_self);
     page.numbers(&LOGS_NUMBERS, &config.logs);
     multiline::render(&config.logs.multiline, &mut page);
+    select::render(&config.logs.select, &mut page);
     page.close();
     page.metrics(&config.metrics);
     page.open("admin");
@@ -116,10 +119,12 @@ impl Page {
     }
 
     fn patterns(&mut self, key: &str, patterns: &[Pattern]) {
-        let items: Vec<String> = patterns
-            .iter()
-            .map(|pattern| in_quotes(&escape(pattern.as_str())))
-            .collect();
+        self.texts(key, patterns.iter().map(Pattern::as_str));
+    }
+
+    /// A key with a list of texts.
+    pub(super) fn texts<'a>(&mut self, key: &str, texts: impl Iterator<Item = &'a str>) {
+        let items: Vec<String> = texts.map(|text| in_quotes(&escape(text))).collect();
         self.raw(key, format!("[{}]", items.join(", ")));
     }
 
@@ -213,6 +218,9 @@ impl Page {
         self.raw("signals", format!("[{}]", words.join(", ")));
         let known = sink.kind.of().keys();
         let has = |key: &str| known.allowed(key).is_some();
+        if has("select") {
+            select::render(&sink.select, self);
+        }
         if has("workers") {
             self.raw("workers", sink.workers);
         }

@@ -19,6 +19,7 @@ use super::keys::{Known, common};
 use super::mistake::Report;
 use super::multiline::Multiline;
 use super::render::Page;
+use super::select::Select;
 use super::walk::Section;
 use super::{
     AzureLogsSink, Compression, Config, ElasticsearchSink, FileSink, HttpSink, KafkaSink, Limits,
@@ -284,6 +285,7 @@ impl Sink {
                 logs: takes.logs,
                 metrics: !takes.logs,
             },
+            select: Select::default(),
             rows: Rows::default(),
             multiline: Multiline::default(),
             compression: Compression::Gzip(COMPRESSION_LEVEL),

@@ -132,6 +132,7 @@ mod tests {
         let mut out = Vec::new();
         encoder.begin(&mut out);
         let run = Run {
+            parse_json: None,
             chain: &chain,
             described: &described,
             uid_seed: 1,

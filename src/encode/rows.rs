@@ -21,6 +21,8 @@ pub struct Rows {
     /// The chain's part of the rows of the run at hand.
     run: Described,
     uid_seed: u64,
+    /// Whether messages of the run at hand are written as JSON.
+    run_parses_json: bool,
     /// Whether the next row is the first of its payload.
     first: bool,
 }
@@ -34,6 +36,7 @@ impl Rows {
             layout: Layout::new(config, node, cluster_name),
             run: Described::default(),
             uid_seed: 0,
+            run_parses_json: config.parse_json,
             first: true,
         }
     }
@@ -46,7 +49,7 @@ impl Rows {
     }
 
     fn message(&self, message: &[u8], out: &mut Vec<u8>) -> bool {
-        if self.parse_json
+        if self.run_parses_json
             && let Some(object) = json::object::find(message)
         {
             return json::object::write(object, out);
@@ -115,6 +118,7 @@ impl Encode for Rows {
     fn begin_run(&mut self, run: &Run<'_>, _out: &mut Vec<u8>) {
         self.run.load(&self.layout, run.described);
         self.uid_seed = run.uid_seed;
+        self.run_parses_json = run.parse_json.unwrap_or(self.parse_json);
     }
 
     fn record(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Encoded {

@@ -84,6 +84,7 @@ pub fn encode(
     for (chain, records) in runs {
         let described = encoder.describe(chain);
         let run = Run {
+            parse_json: None,
             chain,
             described: &described,
             uid_seed,

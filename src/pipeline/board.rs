@@ -12,6 +12,7 @@ use super::namespaces::Namespaces;
 use crate::catalog::chain::Identity;
 use crate::clock::Time;
 use crate::record::ChainMeta;
+use crate::select::plan::Plan;
 pub use crate::sink::gate::Health;
 
 /// Things that are counted beside the ledger, per worker since the agent started.
@@ -87,6 +88,8 @@ pub struct SegmentView {
 pub struct ChainView {
     /// Whose.
     pub meta: Arc<ChainMeta>,
+    /// What the sink does with it.
+    pub plan: Arc<Plan>,
     /// Its accounts.
     pub accounts: Accounts,
     /// Its segments, oldest first.

@@ -13,7 +13,7 @@ use super::payload::{Cursors, Frontier, Skip};
 use crate::catalog::chain::{Chain, Identity, Loss, Segment};
 use crate::clock::Time;
 use crate::record::{ChainKey, ChainMeta, Stream};
-use crate::select::plan::Plan;
+use crate::select::plan::{Decision, Plan};
 use crate::tail::multiline::State;
 use crate::tail::read::Inflating;
 
@@ -48,6 +48,8 @@ pub struct SegmentState {
     pub lost: Option<Loss>,
     /// It turned up after a newer one had been read: what its open records go on with may have been passed.
     pub late: bool,
+    /// All of it was written while the chain was excluded, whatever more of it may be found.
+    pub dismissed: bool,
 }
 
 /// After a restart reading begins again at the oldest open record. Up to where reading stood before, only the parts of
@@ -96,6 +98,7 @@ impl SegmentState {
             tail_seen: 0,
             lost: None,
             late: false,
+            dismissed: false,
         }
     }
 
@@ -130,6 +133,7 @@ impl SegmentState {
             tail_seen: 0,
             lost: None,
             late: false,
+            dismissed: false,
         }
     }
 
@@ -180,7 +184,10 @@ pub struct ChainState {
     /// The same, in the sink's format.
     pub described: Vec<u8>,
     /// What this sink does with it.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
+    /// Whether all of it is excluded: by the plan, or because its files have not been looked into since it was by all
+    /// sinks' plans.
+    pub shut: bool,
     /// The key as text: what the uids of its records begin with.
     pub uid_base: String,
     /// Oldest first.
@@ -211,6 +218,8 @@ pub struct ChainState {
     pub inflating: Option<Box<Inflating>>,
     /// Never seen by this sink before (no checkpoint).
     pub fresh: bool,
+    /// Bytes of segments without identity that were excluded before a restart: not counted again.
+    pub counted: u64,
 }
 
 impl ChainState {
@@ -219,7 +228,8 @@ impl ChainState {
         ChainState {
             chain: None,
             described: Vec::new(),
-            plan: Plan::default(),
+            plan: Arc::default(),
+            shut: false,
             uid_base: meta.key.to_string(),
             meta,
             segments: Vec::new(),
@@ -236,6 +246,7 @@ impl ChainState {
             error: None,
             inflating: None,
             fresh: true,
+            counted: 0,
         }
     }
 
@@ -246,6 +257,9 @@ impl ChainState {
 
     /// The segment to read next: the first with something to do, unless an older one must be finished first.
     pub fn next_segment(&self) -> Option<usize> {
+        if self.shut || self.plan.decision != Decision::Collect {
+            return None;
+        }
         for (at, segment) in self.segments.iter().enumerate() {
             if segment.has_work() {
                 return Some(at);
@@ -317,9 +331,11 @@ impl ChainState {
                 // It may be one that the checkpoint knows, and is counted already.
                 continue;
             }
+            pass_counted(state, &mut self.counted);
             settle_with(state, &mut self.accounts, sink, &mut observed);
         }
         if chain.complete() {
+            self.counted = 0;
             self.lose_missing(&mut observed);
         }
         if observed.lost {
@@ -368,6 +384,19 @@ impl ChainState {
         for missing in std::mem::take(&mut self.missing) {
             self.accounts
                 .lose(Loss::Deleted, missing.seen.saturating_sub(missing.settled));
+        }
+    }
+
+    /// The chain is excluded, so that its segments get no identity: those of the checkpoint will not be found among
+    /// them by that. What of them is not settled is excluded, and none of it is counted again.
+    pub fn exclude_missing(&mut self, why: Exclusion) {
+        let unseen = self.segments.is_empty();
+        for missing in std::mem::take(&mut self.missing) {
+            let bytes = missing.seen.saturating_sub(missing.settled);
+            self.accounts.exclude(why, Amount { bytes, lines: 0 });
+            if unseen {
+                self.counted += missing.seen;
+            }
         }
     }
 
@@ -443,6 +472,27 @@ fn settle_with(
         (None, None) => {}
     }
     state.publish(sink);
+}
+
+/// What was counted before a restart, of a segment that nobody could identify then, is not counted again.
+fn pass_counted(state: &mut SegmentState, counted: &mut u64) {
+    let Some(segment) = state.segment.as_ref().filter(|_| *counted > 0) else {
+        return;
+    };
+    let passed = segment.len_bytes().min(*counted);
+    if state.seen == 0 && passed > 0 {
+        *counted -= passed;
+        state.seen = passed;
+        state.settled = passed;
+        state.read = passed;
+        state.cursors = Cursors {
+            at: [state.read; 2],
+            read: state.read,
+            skip: Skip::Excluded,
+            frontier: Frontier::default(),
+        };
+        state.skip = Skip::Excluded;
+    }
 }
 
 /// Counts newly observed length.

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use super::worker::Worker;
 use crate::clock::Time;
 use crate::record::Stream;
+use crate::select::plan::Decision;
 
 /// Who goes on from a worker's last checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,9 @@ impl Worker {
         let mut found = Vec::new();
         for (slot, chain) in self.chains.iter().enumerate() {
             let Some(chain) = chain else { continue };
+            if chain.shut || chain.plan.decision != Decision::Collect {
+                continue;
+            }
             for state in &chain.segments {
                 let slot = slot as u32;
                 let mut streams = Stream::ALL.into_iter();

@@ -55,6 +55,9 @@ impl Worker {
         let Some(state) = self.chains.get_mut(slot as usize).and_then(Option::as_mut) else {
             return;
         };
+        if let Some(by) = state.plan.left_out[stream] {
+            return self.leave_out(slot, place, by, now);
+        }
         let unfinished = flags.has(Flags::PARTIAL) || flags.has(Flags::CUT);
         if line.partial && !unfinished {
             state.open[stream] = true;
@@ -281,5 +284,6 @@ pub(super) fn run_of(chain: &ChainState, identity: Option<Identity>) -> Run<'_> 
         chain: &chain.meta,
         described: &chain.described,
         uid_seed: uid_seed(&chain.uid_base, identity.map_or(0, |identity| identity.0)),
+        parse_json: chain.plan.wishes.parse_json,
     }
 }

@@ -109,7 +109,8 @@ impl Worker {
         let Some(segment) = state.segments.get_mut(at) else {
             return Ok(None);
         };
-        if segment.skip == Skip::Backlog && is_at_line_start(opened, segment.read)? {
+        let unsure = matches!(segment.skip, Skip::Backlog | Skip::Excluded);
+        if unsure && is_at_line_start(opened, segment.read)? {
             segment.skip = Skip::No;
         }
         let behind = segment.frontier;

@@ -5,7 +5,8 @@
 
 use std::ops::AddAssign;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::catalog::chain::Loss;
 
@@ -32,17 +33,28 @@ pub enum Exclusion {
     Backlog,
     /// The agent's own pod.
     OwnPod,
+    /// A rule of `select`.
+    Rule,
+    /// An annotation of the pod.
+    Annotation,
 }
 
 impl Exclusion {
-    /// All of them, in index order.
-    pub const ALL: [Exclusion; 2] = [Exclusion::Backlog, Exclusion::OwnPod];
+    /// All of them, in index order. New ones come last: checkpoints know them by their place.
+    pub const ALL: [Exclusion; 4] = [
+        Exclusion::Backlog,
+        Exclusion::OwnPod,
+        Exclusion::Rule,
+        Exclusion::Annotation,
+    ];
 
     /// The value of the `reason` label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Exclusion::Backlog => "backlog",
             Exclusion::OwnPod => "own_pod",
+            Exclusion::Rule => "rule",
+            Exclusion::Annotation => "annotation",
         }
     }
 }
@@ -86,8 +98,10 @@ pub struct Accounts {
     /// The sum of the largest length observed of each segment.
     pub seen: u64,
     /// Not wanted.
+    #[serde(deserialize_with = "amounts")]
     pub excluded: [Amount; Exclusion::ALL.len()],
     /// Wanted, read, not delivered.
+    #[serde(deserialize_with = "amounts")]
     pub dropped: [Amount; Drop::ALL.len()],
     /// The sink has it.
     pub delivered: Amount,
@@ -95,6 +109,21 @@ pub struct Accounts {
     pub lost: [u64; Loss::ALL.len()],
     /// Neither yet: unread, open, or under way.
     pub pending: u64,
+}
+
+/// Amounts as they were written by this version or by one that knew fewer reasons.
+fn amounts<'de, D: Deserializer<'de>, const COUNT: usize>(
+    deserializer: D,
+) -> Result<[Amount; COUNT], D::Error> {
+    let found = Vec::<Amount>::deserialize(deserializer)?;
+    if found.len() > COUNT {
+        return Err(D::Error::invalid_length(found.len(), &"fewer reasons"));
+    }
+    let mut amounts = [Amount::default(); COUNT];
+    for (place, amount) in amounts.iter_mut().zip(found) {
+        *place = amount;
+    }
+    Ok(amounts)
 }
 
 impl Accounts {

@@ -101,6 +101,8 @@ pub enum Skip {
     TooLong,
     /// Inside a line that began in an excluded backlog.
     Backlog,
+    /// Inside a line that began while the chain was excluded.
+    Excluded,
 }
 
 /// What a payload settles in one segment.

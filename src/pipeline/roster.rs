@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::chains::ChainState;
-use super::ledger::{Amount, Exclusion};
+use super::exclude::reason_of;
 use super::worker::Worker;
 use crate::catalog::chain::Chain;
 use crate::catalog::feed::{Event, Feed};
 use crate::clock::Time;
 use crate::config::ReadFrom;
+use crate::select::plan::{Decision, Plan};
 
 impl Worker {
     /// Hears what the catalog says.
@@ -85,18 +86,23 @@ impl Worker {
         if state.described.is_empty() || !Arc::ptr_eq(&meta, &state.meta) {
             self.builder.leave();
             state.described = self.builder.encoder().describe(&meta);
-            state.plan = self.planner.plan(&meta);
+            state.plan = Arc::new(match chain.excluded {
+                Some(why) => Plan::excluded(why),
+                None => self.planner.plan(&meta),
+            });
             state.meta = meta;
+        }
+        let was_shut = state.shut;
+        state.shut = chain.is_unopened() || state.plan.decision == Decision::Exclude;
+        if chain.is_unopened() {
+            state.exclude_missing(reason_of(state));
         }
         let observed = state.observe(sink);
         self.counters.truncations += observed.truncations;
         self.counters.gaps += u64::from(observed.gap);
         self.dirty = true;
-        if chain.excluded.is_some() {
-            exclude_whole(state, sink);
-            return;
-        }
         let fresh_chain = state.fresh;
+        self.obey_plan(slot, was_shut, now);
         if chain.forgotten() {
             self.forget(slot);
         } else if !fresh_chain {
@@ -219,23 +225,5 @@ impl Worker {
             *place = None;
         }
         self.dirty = true;
-    }
-}
-
-/// A chain that nobody wants is counted by its length and never opened.
-fn exclude_whole(state: &mut ChainState, sink: usize) {
-    for segment in &mut state.segments {
-        let bytes = segment.seen.saturating_sub(segment.read);
-        if bytes > 0 {
-            state
-                .accounts
-                .exclude(Exclusion::OwnPod, Amount { bytes, lines: 0 });
-            segment.read = segment.seen;
-            segment.settled = segment.seen;
-            segment.cursors.at = [segment.seen; 2];
-        }
-        if let Some(segment) = &segment.segment {
-            segment.pass(sink, u64::MAX);
-        }
     }
 }

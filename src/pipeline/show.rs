@@ -14,6 +14,7 @@ impl Worker {
             totals += &state.accounts;
             chains.push(ChainView {
                 meta: Arc::clone(&state.meta),
+                plan: Arc::clone(&state.plan),
                 accounts: state.accounts,
                 segments: state.segments.iter().map(segment_view).collect(),
                 error: state.error.clone(),

@@ -30,9 +30,10 @@ impl Worker {
             return 0;
         }
         let is_docker = chain.chain.as_ref().is_some_and(|chain| chain.docker);
+        let left_out = chain.plan.left_out.map(|by| by.is_some());
         let is_bent = [0, 1].map(|stream| {
             let open = chain.open[stream] || chain.grouped[stream];
-            open || chain.severed[stream] || chain.group[stream] != State::Idle
+            open || chain.severed[stream] || left_out[stream] || chain.group[stream] != State::Idle
         });
         let grammar = chain.plan.multiline.as_deref().map(|it| &it.grammar);
         let (mut taken, mut lines) = (0, 0);

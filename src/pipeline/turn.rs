@@ -194,14 +194,18 @@ impl Worker {
         match skip {
             Skip::No => {}
             Skip::TooLong => self.drop_bytes(slot, at, len as u64, Drop::TooLong, now),
-            Skip::Backlog => {
-                let commit = self.settle(slot, at, len as u64, now);
-                if let Some(commit) = self.builder.commit_mut(commit) {
-                    commit.excluded[Exclusion::Backlog as usize].bytes += len as u64;
-                }
-            }
+            Skip::Backlog => self.skip_excluded(slot, at, len as u64, Exclusion::Backlog, now),
+            Skip::Excluded => self.skip_excluded(slot, at, len as u64, Exclusion::Rule, now),
         }
         len
+    }
+
+    /// Moves the read position over bytes that nobody wants.
+    fn skip_excluded(&mut self, slot: u32, at: usize, bytes: u64, why: Exclusion, now: Time) {
+        let commit = self.settle(slot, at, bytes, now);
+        if let Some(commit) = self.builder.commit_mut(commit) {
+            commit.excluded[why as usize].bytes += bytes;
+        }
     }
 
     /// Moves the read position over bytes that are dropped, or were before a restart.

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use super::annotations::Wishes;
 use super::multiline;
+use super::rules::{self, By, Verdict};
 use crate::config::multiline::{Multiline, MultilineMode};
+use crate::config::select::Select;
 use crate::record::ChainMeta;
 use crate::tail::multiline::Grouping;
 
-/// Whether a chain is collected, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Whether a chain is collected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Decision {
     /// It is read.
     #[default]
@@ -19,23 +22,63 @@ pub enum Decision {
     Wait,
 }
 
+impl Decision {
+    /// Its name for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Decision::Collect => "collect",
+            Decision::Exclude => "exclude",
+            Decision::Wait => "wait",
+        }
+    }
+}
+
 /// What follows from a sink's rules, and the pod's own wishes, for a chain.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Whether it is read.
     pub decision: Decision,
     /// Which of its lines belong together; `None`: every line is a record.
     pub multiline: Option<Arc<Grouping>>,
+    /// What decided that, for people; empty if nothing speaks against collecting.
+    pub rule: String,
+    /// Who excluded it, if it is excluded.
+    pub by: By,
+    /// Per stream: who excluded its lines, if somebody did. Of an excluded chain both are.
+    pub left_out: [Option<By>; 2],
+    /// What the pod's annotations ask for, as far as they are obeyed.
+    pub wishes: Wishes,
+}
+
+impl Plan {
+    /// Of a chain that is excluded whatever a sink's rules say.
+    pub fn excluded(rule: &str) -> Plan {
+        Plan {
+            decision: Decision::Exclude,
+            rule: rule.to_owned(),
+            left_out: [Some(By::Rule); 2],
+            ..Plan::default()
+        }
+    }
 }
 
 /// Makes plans by the rules of one sink.
 #[derive(Clone, Debug, Default)]
 pub struct Planner {
+    select: Arc<Select>,
     multiline: Multiline,
     grouping: Option<Arc<Grouping>>,
 }
 
 impl Planner {
+    /// A planner by these rules.
+    pub fn new(select: Select) -> Planner {
+        Planner {
+            select: Arc::new(select),
+            ..Planner::default()
+        }
+    }
+
     /// With groups of lines as the config of the sink says.
     #[must_use]
     pub fn with_multiline(mut self, multiline: &Multiline) -> Planner {
@@ -45,18 +88,53 @@ impl Planner {
     }
 
     /// The plan for a chain, of which this is known now.
-    pub fn plan(&self, _chain: &ChainMeta) -> Plan {
+    pub fn plan(&self, chain: &ChainMeta) -> Plan {
+        let mut wishes = self.wishes(chain);
+        let multiline = self.multiline(&mut wishes);
+        let Verdict {
+            decision,
+            rule,
+            by,
+            left_out,
+        } = rules::decide(&self.select, chain, &wishes);
         Plan {
-            multiline: self.multiline(None),
-            ..Plan::default()
+            decision,
+            rule,
+            by,
+            left_out,
+            wishes,
+            multiline,
         }
     }
 
-    /// Which lines of a chain belong together, if its pod wishes for `mode`, or for nothing of its own.
-    pub fn multiline(&self, wish: Option<&MultilineMode>) -> Option<Arc<Grouping>> {
-        match wish {
-            None => self.grouping.clone(),
-            wish => multiline::grouping(&self.multiline, wish),
+    /// Whether a chain may be read, now or when more is known: the catalog opens its files only then.
+    pub fn may_want(&self, chain: &ChainMeta) -> bool {
+        let wishes = self.wishes(chain);
+        rules::decide(&self.select, chain, &wishes).decision != Decision::Exclude
+    }
+
+    fn wishes(&self, chain: &ChainMeta) -> Wishes {
+        match chain.pod_state.info() {
+            Some(info) => Wishes::of(info, &chain.key.container, &self.select.pod_annotations),
+            None => Wishes::default(),
+        }
+    }
+
+    /// Which lines of a chain belong together: as its pod wishes, or as the config says.
+    fn multiline(&self, wishes: &mut Wishes) -> Option<Arc<Grouping>> {
+        let Some(names) = &wishes.multiline else {
+            return self.grouping.clone();
+        };
+        let text = match names.as_slice() {
+            [] => "none".to_owned(),
+            names => names.join(","),
+        };
+        match MultilineMode::named(&text) {
+            Some(mode) => multiline::grouping(&self.multiline, Some(&mode)),
+            None => {
+                wishes.refuse("longshore.dev/multiline", &text, MultilineMode::NAMES);
+                self.grouping.clone()
+            }
         }
     }
 }

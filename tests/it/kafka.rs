@@ -57,6 +57,7 @@ fn payload(pods: &[u32]) -> Bytes {
         };
         let described = frames.describe(&chain);
         let run = Run {
+            parse_json: None,
             chain: &chain,
             described: &described,
             uid_seed: 1,

@@ -14,6 +14,8 @@ mod multiline;
 mod plan;
 #[path = "pipeline/rig.rs"]
 mod rig;
+#[path = "pipeline/select.rs"]
+mod select;
 #[path = "pipeline/sink.rs"]
 mod sink;
 #[path = "pipeline/store.rs"]

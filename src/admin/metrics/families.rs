@@ -2,8 +2,9 @@
 
 use crate::admin::summary::{Container, Summary};
 use crate::catalog::chain::Loss;
-use crate::pipeline::board::Health;
+use crate::pipeline::board::{ChainView, Health};
 use crate::pipeline::ledger::{Amount, Drop, Exclusion};
+use crate::select::plan::Decision;
 
 /// One number per sink: name, help, value. The name says the kind, see [`Kind::of`](crate::admin::text::Kind::of).
 pub type PerSink = (&'static str, &'static str, fn(&Summary) -> u64);
@@ -134,7 +135,30 @@ pub const PER_SINK: &[PerSink] = &[
         "Container instances whose logs exist.",
         |sink| sink.sum(|view| view.chains.len()) as u64,
     ),
+    (
+        "longshore_chains_waiting",
+        "Of these, those that stay unread until a rule can be decided.",
+        |sink| chains_of(sink, Decision::Wait),
+    ),
+    (
+        "longshore_chains_excluded",
+        "Of these, those that a rule or an annotation excludes as a whole.",
+        |sink| chains_of(sink, Decision::Exclude),
+    ),
+    (
+        "longshore_annotation_errors",
+        "Annotations of pods that cannot be obeyed; /status says which.",
+        |sink| {
+            let errors = |chain: &ChainView| chain.plan.wishes.errors.len();
+            sink.sum(|view| view.chains.iter().map(errors).sum()) as u64
+        },
+    ),
 ];
+
+fn chains_of(sink: &Summary, decision: Decision) -> u64 {
+    let decided = |chain: &&ChainView| chain.plan.decision == decision;
+    sink.sum(|view| view.chains.iter().filter(decided).count()) as u64
+}
 
 /// Label values and numbers.
 pub type Labelled = Vec<(&'static str, u64)>;

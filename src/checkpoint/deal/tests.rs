@@ -28,6 +28,8 @@ fn saved(name: u8, delivered: u64) -> SavedChain {
         meta: Arc::new(meta),
         accounts,
         segments: Vec::new(),
+        excluded: false,
+        counted: 0,
     }
 }
 

@@ -8,6 +8,7 @@ use super::DemoError;
 use crate::agent::Surroundings;
 use crate::config::metrics::Metrics;
 use crate::config::multiline::Multiline;
+use crate::config::select::Select;
 use crate::config::{
     Admin, Compression, Config, FileSink, Limits, Logs, OwnLog, ReadFrom, Rows, Signals, Sink,
     SinkKind,
@@ -126,6 +127,7 @@ pub fn config(directory: &Path) -> Config {
             rows: Rows::default(),
             multiline: Multiline::default(),
             compression: Compression::Gzip(1),
+            select: Select::default(),
             signals: Signals {
                 logs: true,
                 metrics: false,

@@ -123,6 +123,7 @@ impl<'a> Records<'a> {
             self.encoder.end_run(&mut self.rows);
         }
         let run = Run {
+            parse_json: None,
             chain: &self.chain,
             described: &self.described,
             uid_seed: self

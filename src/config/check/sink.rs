@@ -1,6 +1,6 @@
 //! One sink: its type first, for the type says which keys there are and what their defaults are.
 
-use super::{at_most, is_map, rows};
+use super::{at_most, is_map, rows, select};
 use crate::config::keys::{BACKLOG_NUMBERS, Backlog, Known, LIMITS, SINK_NUMBERS, common};
 use crate::config::mistake::Report;
 use crate::config::multiline;
@@ -39,6 +39,8 @@ pub(super) fn check(
     relations(&section, &sink.limits, report);
     sink.multiline = config.logs.multiline.clone();
     multiline::check(&section, &mut sink.multiline, report);
+    sink.select = config.logs.select.clone();
+    select::check(&section, &mut sink.select, config, report);
     rows::check(&section, &mut sink.rows, sink.signals, report);
     compression(&section, &mut sink.compression, report);
     if let Some(read_from) = read_from(&section, report) {

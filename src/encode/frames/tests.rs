@@ -54,6 +54,7 @@ fn encode(runs: &Numbered) -> (Vec<u8>, Vec<u32>) {
         let chain = chain(*number);
         let described = frames.describe(&chain);
         let run = Run {
+            parse_json: None,
             chain: &chain,
             described: &described,
             uid_seed: u64::from(*number),

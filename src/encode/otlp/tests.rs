@@ -173,6 +173,7 @@ fn encode(otlp: &mut Otlp, runs: &Runs) -> (Vec<u8>, Vec<u32>, Vec<bool>) {
     for (chain, records) in runs {
         let described = otlp.describe(chain);
         let run = Run {
+            parse_json: None,
             chain,
             described: &described,
             uid_seed: SEED,

@@ -24,6 +24,7 @@ fn encode(rows: &mut Rows, runs: &[(ChainMeta, Vec<Owned>)]) -> Payload {
     for (chain, records) in runs {
         let described = rows.describe(chain);
         let run = Run {
+            parse_json: None,
             chain,
             described: &described,
             uid_seed: SEED,

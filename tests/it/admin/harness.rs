@@ -127,6 +127,7 @@ fn config() -> Config {
             logs: true,
             metrics: true,
         },
+        select: longshore::config::select::Select::default(),
         rows: Rows::default(),
         compression: Compression::None,
         read_from: ReadFrom::Beginning,
@@ -369,6 +370,7 @@ pub fn chain(pod: &str, restart: u32, pending_bytes: u64) -> ChainView {
             container_id: "0a1b2c".to_owned(),
             pod_state: PodState::Unasked,
         }),
+        plan: Arc::default(),
         accounts,
         segments: vec![SegmentView {
             identity: Some(Identity(0xab)),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore::catalog::Catalog;
-use longshore::catalog::feed::{Feed, Shard};
+use longshore::catalog::chain::Chain;
+use longshore::catalog::feed::{Event, Feed, Shard};
 use longshore::catalog::stats::CatalogStats;
 use longshore::clock::{Clock, Time};
 use longshore::config::{Compression, Limits, Logs, RowFormat, Sink, SinkKind};
@@ -15,6 +16,8 @@ use longshore::encode::rows::Rows;
 use longshore::pipeline::board::{Board, View};
 use longshore::pipeline::drain::After;
 use longshore::pipeline::worker::{Parts, Step, Worker};
+use longshore::pods::PodState;
+use longshore::record::ChainMeta;
 use longshore::select::plan::Planner;
 use longshore::waker::Waker;
 
@@ -37,6 +40,10 @@ pub struct Place {
 /// The agent while it runs.
 struct Agent {
     catalog: Catalog,
+    /// Hears of all chains, as a sink would that reads nothing.
+    herald: Arc<Feed>,
+    feeds: Vec<Arc<Feed>>,
+    chains: Vec<Arc<Chain>>,
     next_look: Time,
     workers: Vec<(usize, Worker, Arc<Board>)>,
     untils: Vec<Time>,
@@ -50,6 +57,8 @@ pub struct Rig {
     pub stats: Option<Arc<CatalogStats>>,
     /// How often the agent was started.
     pub life: u32,
+    /// What the cluster says of pods, by uid; of others nobody is asked.
+    pub pods: BTreeMap<String, PodState>,
     agent: Option<Agent>,
     last_seen: BTreeMap<(usize, usize), u64>,
 }
@@ -78,6 +87,36 @@ pub fn sink(name: &str) -> Sink {
     sink
 }
 
+fn planner(place: &Place) -> Planner {
+    Planner::new(place.config.select.clone()).with_multiline(&place.config.multiline)
+}
+
+impl Agent {
+    /// Gives chains what is known of their pods.
+    fn tell(&mut self, pods: &BTreeMap<String, PodState>) {
+        let mut events = Vec::new();
+        self.herald.drain(&mut events);
+        for event in events {
+            if let Event::Added(chain) = event {
+                self.chains.push(chain);
+            }
+        }
+        for chain in &self.chains {
+            let meta = chain.meta();
+            let state = pods.get(&meta.key.pod_uid);
+            if let Some(state) = state.filter(|state| **state != meta.pod_state) {
+                chain.set_meta(ChainMeta {
+                    pod_state: state.clone(),
+                    ..(*meta).clone()
+                });
+                for feed in &self.feeds {
+                    feed.changed(chain);
+                }
+            }
+        }
+    }
+}
+
 impl Rig {
     pub fn new(logs: Logs, sinks: Vec<Sink>, seed: u64) -> Rig {
         let clock = SimClock::default();
@@ -96,6 +135,7 @@ impl Rig {
             logs,
             stats: None,
             life: 0,
+            pods: BTreeMap::new(),
             agent: None,
             last_seen: BTreeMap::new(),
         }
@@ -137,11 +177,27 @@ impl Rig {
             }
         }
         let files = Arc::new(self.files.clone());
-        let catalog = Catalog::new(&self.logs, files, clock, self.places.len(), feeds, None);
+        let shard = Shard {
+            sink: self.places.len(),
+            worker: 0,
+            workers: 1,
+        };
+        let herald = Arc::new(Feed::new(shard, feeds.len(), Waker::none()));
+        feeds.push(Arc::clone(&herald));
+        let planners = self.places.iter().map(planner);
+        let planners: Vec<Planner> = planners.collect();
+        let sinks = self.places.len();
+        let catalog = Catalog::new(&self.logs, files, clock, sinks, feeds.clone(), None);
+        let catalog = catalog.wanted_by(Arc::new(move |chain| {
+            planners.iter().any(|planner| planner.may_want(chain))
+        }));
         self.stats = Some(catalog.stats());
         let untils = vec![Time::ZERO; workers.len()];
         self.agent = Some(Agent {
             catalog,
+            herald,
+            feeds,
+            chains: Vec::new(),
             next_look: Time::ZERO,
             workers,
             untils,
@@ -181,7 +237,7 @@ impl Rig {
             }),
             board: Arc::clone(board),
             forget_after: Duration::from_millis(self.logs.forget_after_ms),
-            planner: Planner::default().with_multiline(&config.multiline),
+            planner: planner(place),
             seed: 7,
         }
     }
@@ -259,6 +315,7 @@ impl Rig {
             }
             agent.next_look = agent.catalog.step(now);
         }
+        agent.tell(&self.pods);
         for (at, (_, worker, board)) in agent.workers.iter_mut().enumerate() {
             agent.untils[at] = settle(worker, now, board);
         }

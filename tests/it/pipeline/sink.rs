@@ -28,11 +28,20 @@ pub struct Row {
     pub container_name: String,
     pub pod_name: String,
     pub pod_namespace: String,
+    #[serde(deserialize_with = "message")]
     pub log_message: String,
     pub log_source: String,
     pub record_uid: String,
     #[serde(default)]
     pub log_flags: String,
+}
+
+/// A text as it is, an object as its JSON.
+fn message<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => text,
+        other => format!("JSON: {other}"),
+    })
 }
 
 impl Row {
