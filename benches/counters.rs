@@ -19,6 +19,8 @@ mod corpus_file;
 mod instructions;
 #[path = "counters/rig.rs"]
 mod rig;
+#[path = "counters/rules.rs"]
+mod rules;
 #[path = "counters/table.rs"]
 mod table;
 

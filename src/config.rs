@@ -6,6 +6,7 @@ pub mod bounds;
 pub mod check;
 pub mod glob;
 pub mod keys;
+pub mod lines;
 pub mod metrics;
 pub mod mistake;
 pub mod multiline;
@@ -24,6 +25,7 @@ pub mod yaml;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use self::lines::{Detector, Lines};
 pub use self::secret::Secret;
 pub use self::sinks::SinkKind;
 pub use self::sinks::azure_logs::AzureLogsSink;
@@ -89,6 +91,8 @@ pub struct Logs {
     pub multiline: multiline::Multiline,
     /// Which containers are collected, by sinks that do not say otherwise.
     pub select: select::Select,
+    /// Which records are wanted, where a sink does not say otherwise.
+    pub lines: Lines,
 }
 
 /// The admin server.
@@ -118,6 +122,8 @@ pub struct Sink {
     pub signals: Signals,
     /// Which containers it collects.
     pub select: select::Select,
+    /// Which records it wants, and what is hidden in them.
+    pub lines: Lines,
     /// How rows look.
     pub rows: Rows,
     /// Which lines belong together.
@@ -329,6 +335,7 @@ impl Default for Logs {
             collect_self: false,
             multiline: multiline::Multiline::default(),
             select: select::Select::default(),
+            lines: Lines::default(),
         }
     }
 }

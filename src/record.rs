@@ -55,6 +55,16 @@ pub enum Level {
 }
 
 impl Level {
+    /// Those that a line can state, the most urgent first.
+    pub const STATED: [Level; 6] = [
+        Level::Critical,
+        Level::Error,
+        Level::Warning,
+        Level::Info,
+        Level::Debug,
+        Level::Trace,
+    ];
+
     /// The name in the `LogLevel` column.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,12 +94,15 @@ impl Flags {
     pub const UNPARSED: Flags = Flags(4);
     /// Lines that belong together, up to a bound: more of them may follow in the next record.
     pub const MULTILINE_CUT: Flags = Flags(8);
+    /// Written by the agent: how many records were left out. No bytes of the file belong to it.
+    pub const SUMMARY: Flags = Flags(128);
 
-    const NAMES: [(Flags, &'static str); 4] = [
+    const NAMES: [(Flags, &'static str); 5] = [
         (Flags::PARTIAL, "partial"),
         (Flags::CUT, "cut"),
         (Flags::UNPARSED, "unparsed"),
         (Flags::MULTILINE_CUT, "multiline_cut"),
+        (Flags::SUMMARY, "summary"),
     ];
 
     /// Whether all of `other` are set.

@@ -2,6 +2,7 @@
 
 pub mod annotations;
 pub mod level;
+pub mod lines;
 pub mod multiline;
 pub mod plan;
 pub mod rules;

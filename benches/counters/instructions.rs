@@ -11,6 +11,7 @@ use longshore::config::{Compression, Limits, RowFormat, Sink, SinkKind};
 
 use super::corpus_file::CorpusFile;
 use super::rig::Rig;
+use super::rules;
 use super::table::Table;
 use crate::Outcome;
 use crate::corpora::Corpus;
@@ -94,15 +95,30 @@ pub fn child(directory: &Path) -> Outcome<()> {
             callgrind_dumps_after_this(&mut || taken = rig.take(COUNTED_BYTES));
             println!("{}\t{name}\tbytes\t{taken}", corpus.name);
         }
-        let mut sink = Sink::new("counted".to_owned(), SinkKind::Blackhole);
-        sink.multiline.mode = MultilineMode::Auto;
-        let mut rig = Rig::of(&path, corpus.docker, sink)?;
-        rig.take(BEFORE_BYTES);
-        let mut taken = 0;
-        callgrind_dumps_after_this(&mut || taken = rig.take(COUNTED_BYTES));
-        println!("{}\tworker, multiline\tbytes\t{taken}", corpus.name);
+        let (mut grouped, mut ruled) = (counted(), counted());
+        grouped.multiline.mode = MultilineMode::Auto;
+        ruled.lines = rules::rules()?;
+        let hits = rules::with_hits(&path)?;
+        for (name, path, sink) in [
+            ("worker, multiline", &path, &grouped),
+            ("worker, rules", &path, &ruled),
+            ("worker, rules, 1 % hits", &hits, &ruled),
+        ] {
+            let mut rig = Rig::of(path, corpus.docker, sink.clone())?;
+            rig.take(BEFORE_BYTES);
+            let mut taken = 0;
+            callgrind_dumps_after_this(&mut || taken = rig.take(COUNTED_BYTES));
+            println!("{}\t{name}\tbytes\t{taken}", corpus.name);
+        }
     }
     Ok(())
+}
+
+/// A sink to be counted; what it writes is not compressed.
+fn counted() -> Sink {
+    let mut sink = Sink::new("counted".to_owned(), SinkKind::Blackhole);
+    sink.compression = Compression::None;
+    sink
 }
 
 /// Callgrind is told these names; it takes only one order for each function.

@@ -20,6 +20,8 @@ use longshore::pipeline::board::{Board, Counters};
 use longshore::pipeline::worker::{Parts, Worker};
 use longshore::pods::PodState;
 use longshore::record::{ChainKey, ChainMeta};
+use longshore::select::lines::LinesPlanner;
+use longshore::select::plan::Planner;
 use longshore::sink::Reason;
 use longshore::sink::blackhole::{Blackhole, Swallowed};
 use longshore::sink::dead_letter::{DeadLetters, Kept};
@@ -78,7 +80,9 @@ impl Rig {
             store: Box::new(NoStore),
             board: Arc::new(Board::new("counted", 0)),
             forget_after: Duration::from_secs(600),
-            planner: longshore::select::plan::Planner::default().with_multiline(&sink.multiline),
+            planner: Planner::default()
+                .with_multiline(&sink.multiline)
+                .with_lines(Arc::new(LinesPlanner::new(sink.lines.clone()))),
             seed: 7,
         };
         let mut segments = Vec::new();

@@ -175,6 +175,8 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
         records_multiline_cut,
         records_cut,
         records_replaced,
+        records_redacted,
+        redactions,
         join_pool_full,
         payloads,
         sent_bytes,
@@ -196,6 +198,8 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
     sum.records_multiline_cut += records_multiline_cut;
     sum.records_cut += records_cut;
     sum.records_replaced += records_replaced;
+    sum.records_redacted += records_redacted;
+    add_labelled(&mut sum.redactions, redactions);
     sum.join_pool_full += join_pool_full;
     sum.payloads += payloads;
     sum.sent_bytes += sent_bytes;

@@ -41,6 +41,7 @@ use crate::samples::remote_write::RemoteWrite;
 use crate::samples::remote_write::transport::Versions;
 use crate::samples::rows::Rows as SampleRows;
 use crate::samples::shape::Shape;
+use crate::select::lines::LinesPlanner;
 use crate::select::plan::Planner;
 use crate::sink::azure_logs::LogsIngestion;
 use crate::sink::blackhole::Blackhole;
@@ -68,8 +69,8 @@ pub(super) struct SinkParts<'a> {
     clock: &'a Arc<dyn Clock>,
     network: &'a tokio::runtime::Handle,
     in_pod: bool,
-    /// Which chains the sink wants.
-    pub(super) planner: Planner,
+    /// Which chains and which of their records the sink wants: one for all workers.
+    planner: Planner,
     /// One set of files for all workers of a file sink.
     files: Option<FileTransport>,
     /// One set of files for the samples of a file sink.
@@ -92,7 +93,9 @@ impl<'a> SinkParts<'a> {
             clock,
             network,
             in_pod,
-            planner: Planner::new(sink.select.clone()).with_multiline(&sink.multiline),
+            planner: Planner::new(sink.select.clone())
+                .with_multiline(&sink.multiline)
+                .with_lines(Arc::new(LinesPlanner::new(sink.lines.clone()))),
             files: None,
             sample_files: None,
             stdout: None,

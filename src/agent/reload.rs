@@ -244,6 +244,7 @@ fn of_catalog(logs: &Logs) -> Logs {
     Logs {
         multiline: defaults.multiline,
         select: defaults.select,
+        lines: defaults.lines,
         ..logs.clone()
     }
 }

@@ -14,6 +14,9 @@
 //! + codec context                                    by codec and level
 //! ```
 //!
+//! Of a sink with `lines`: the automata of its expressions, at most 8 MiB, and per worker 256 KiB for `include` and for
+//! `exclude` and twice that for each of `redact_patterns`, which is what searches remember, and room for five messages.
+//!
 //! Of a sink of type `elasticsearch`, also per worker: `requests_in_flight` answers of 1,024 bytes for each of
 //! `payload_records_max` records.
 //!
@@ -25,12 +28,13 @@
 //!
 //! Run staging is 64 KiB and one record at its worst (each byte escaped as six). Slack is what a payload may exceed
 //! its limit by: with a codec its block and one incompressible run, without one the run staging. Marks are
-//! `payload_records_max` times 20 bytes, commits 224 bytes for each segment that a payload has lines of, with room for
+//! `payload_records_max` times 20 bytes, commits 304 bytes for each segment that a payload has lines of, with room for
 //! 1,024.
 //!
 //! Descriptors: the catalog's `held_files_max`; per worker one to look with, two to write a checkpoint and
 //! `gzip_open_max` inflaters; per sink its sockets or files and the dead letters; and a fixed part.
 
+use super::lines::MASKED_FACTOR_MAX;
 use super::{Auth, Compression, Config, Limits, Sink, SinkKind};
 
 const KIB: u64 = 1024;
@@ -47,7 +51,7 @@ pub const INFLATER_BYTES: u64 = 48 * KIB;
 /// One record's mark in a payload, and where it ends.
 pub const MARK_BYTES: u64 = 20;
 /// What a payload settles in one segment ...
-pub const COMMIT_BYTES: u64 = 224;
+pub const COMMIT_BYTES: u64 = 304;
 /// ... of so many.
 const COMMITS: u64 = 1_024;
 /// A deflate context, at any level, of any library.
@@ -62,6 +66,8 @@ pub const SERIES_BYTES: u64 = 512;
 const ITEM_ANSWER_BYTES: u64 = KIB;
 /// A JSON string holds a byte as `\u00XX` at worst.
 const ESCAPE_FACTOR: u64 = 6;
+/// A message becomes at most so many times as long by its masks.
+const MASK_FACTOR: u64 = MASKED_FACTOR_MAX as u64;
 /// What a codec holds back before it writes: a block of zstd.
 const CODEC_BLOCK_BYTES: u64 = 128 * KIB;
 /// Brokers that a worker of a `kafka` sink is taken to be connected to.
@@ -139,10 +145,12 @@ fn sink_bound(sink: &Sink, series: u64) -> Bound {
         _ => 0,
     };
     let memory = worker_memory(limits, sink.payload_compression()) + answers;
+    let memory = memory + lines_memory(sink);
     let logs = match sink.signals.logs {
         true => Bound {
             memory_bytes: workers.saturating_mul(memory)
-                + workers.saturating_mul(messages_memory(sink)),
+                + workers.saturating_mul(messages_memory(sink))
+                + sink.lines.automata_bytes(),
             descriptors: workers * worker_descriptors + own + 1,
         },
         false => Bound::default(),
@@ -185,6 +193,12 @@ fn samples_memory(sink: &Sink, series: u64) -> u64 {
     let payload = sink.limits.payload_uncompressed_bytes_max as u64;
     let payloads = sink.limits.samples_bytes_max as u64 + 2 * payload;
     (payloads + answer + messages_memory(sink)).saturating_add(labels)
+}
+
+/// What judging records takes in a worker: what searches remember, a message in lower case and one with its masks.
+fn lines_memory(sink: &Sink) -> u64 {
+    let room = (1 + MASK_FACTOR) * sink.limits.record_bytes_max as u64;
+    sink.lines.caches_bytes() + room
 }
 
 /// What a worker's payload becomes on its way to brokers: where its records lie, the messages of a batch before

@@ -3,6 +3,7 @@
 //! Invariant: every mistake is in the report; the configuration is to be used only if there is none. Where a value is
 //! wrong its default stands in, so that all other checks can be made.
 
+mod lines;
 mod metrics;
 mod rows;
 mod select;
@@ -96,6 +97,7 @@ fn logs(top: &Section<'_>, logs: &mut Logs, report: &mut Report) {
         logs.collect_self = collect;
     }
     multiline::check(&section, &mut logs.multiline, report);
+    lines::check(&section, &mut logs.lines, report);
     at_most(
         &section,
         ("poll_active_ms", logs.poll_active_ms),

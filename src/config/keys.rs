@@ -4,6 +4,7 @@
 //! A new number is one field, one default and one row here.
 
 mod limits;
+mod lines;
 
 use super::metrics::Metrics;
 use super::multiline;
@@ -13,6 +14,7 @@ use super::sinks::{SinkType, http, kafka};
 use super::{Config, Logs, Sink};
 
 pub use self::limits::LIMITS;
+pub use self::lines::{LINES, LINES_NUMBERS, lines};
 
 /// A key whose value is no plain number.
 #[derive(Clone, Copy, Debug)]
@@ -133,12 +135,13 @@ pub static TOP_NUMBERS: [Number<Config>; 2] = [
 ];
 
 /// `logs`, without numbers.
-pub static LOGS: [Key; 5] = [
+pub static LOGS: [Key; 6] = [
     key("pod_logs", PATH),
     key("container_links", PATH),
     key("collect_self", SWITCH),
     key("multiline", "a mapping"),
     key("select", "a mapping"),
+    key("lines", "a mapping"),
 ];
 
 /// Numbers of `logs`.
@@ -262,9 +265,10 @@ pub static OWN_LOG: [Key; 2] = [
 ];
 
 /// What every sink has beside its type, without numbers.
-pub static SINK: [Key; 11] = [
+pub static SINK: [Key; 12] = [
     key("signals", "a list of logs, metrics or both"),
     key("select", "a mapping"),
+    key("lines", "a mapping"),
     key(
         "read_from",
         "beginning, end, or a mapping with age_max_ms, bytes_max or both",
@@ -381,6 +385,7 @@ pub fn places() -> Vec<(&'static str, Known)> {
         ("the top level", Known::of(&TOP).numbers(&TOP_NUMBERS)),
         ("logs", Known::of(&LOGS).numbers(&LOGS_NUMBERS)),
         ("logs.multiline", multiline::keys()),
+        ("logs.lines", lines()),
         ("metrics", Known::of(&METRICS).numbers(&METRICS_NUMBERS)),
         ("metrics.ip", Known::of(&IP)),
         (

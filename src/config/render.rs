@@ -7,14 +7,17 @@ mod select;
 use std::fmt::Write;
 use std::path::Path;
 
-use super::keys::{LIMITS, LOGS_NUMBERS, METRICS_NUMBERS, Number, SCRAPE_NUMBERS, TOP_NUMBERS};
+use super::keys::{
+    LIMITS, LINES_NUMBERS, LOGS_NUMBERS, METRICS_NUMBERS, Number, SCRAPE_NUMBERS, TOP_NUMBERS,
+};
 use super::metrics::{Metrics, Profile};
 use super::multiline;
 use super::pattern::Pattern;
 use super::scrape::Scrape;
 use super::sinks::http;
 use super::substitute::escape;
-use super::{Columns, Compression, Config, ReadFrom, RowFormat, Rows, Secret, Sink};
+use super::{Columns, Compression, Config, Lines, ReadFrom, RowFormat, Rows, Secret, Sink};
+use crate::record::Level;
 
 /// What stands in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
@@ -36,6 +39,7 @@ pub fn render(config: &Config) -> String {
     page.numbers(&LOGS_NUMBERS, &config.logs);
     multiline::render(&config.logs.multiline, &mut page);
     select::render(&config.logs.select, &mut page);
+    page.lines(&config.logs.lines);
     page.close();
     page.metrics(&config.metrics);
     page.open("admin");
@@ -227,6 +231,9 @@ impl Page {
         if has("read_from") {
             self.read_from(sink.read_from);
         }
+        if has("lines") {
+            self.lines(&sink.lines);
+        }
         if has("format") {
             self.raw("format", format_of(sink.rows.format));
         }
@@ -265,6 +272,33 @@ impl Page {
             // A part of the protocol; no sink that has it has these keys.
             Compression::Snappy => {}
         }
+    }
+
+    fn lines(&mut self, lines: &Lines) {
+        self.open("lines");
+        self.raw("min_level", level_word(lines.min_level));
+        self.raw("keep_unknown", lines.keep_unknown);
+        for (key, patterns) in [("include", &lines.include), ("exclude", &lines.exclude)] {
+            let items = patterns.iter().map(|it| in_quotes(&escape(it.as_str())));
+            let items: Vec<String> = items.collect();
+            self.raw(key, format!("[{}]", items.join(", ")));
+        }
+        self.raw("sample", lines.sample);
+        self.raw("sample_keep_level", level_word(lines.sample_keep_level));
+        let detectors: Vec<&str> = lines.redact.iter().map(|it| it.as_str()).collect();
+        self.raw("redact", format!("[{}]", detectors.join(", ")));
+        if lines.redact_patterns.is_empty() {
+            self.raw("redact_patterns", "{}");
+        } else {
+            self.open("redact_patterns");
+            for own in &lines.redact_patterns {
+                let pattern = in_quotes(&escape(own.pattern.as_str()));
+                self.raw(&quoted(&own.name), pattern);
+            }
+            self.close();
+        }
+        self.numbers(&LINES_NUMBERS, lines);
+        self.close();
     }
 
     fn read_from(&mut self, read_from: ReadFrom) {
@@ -311,6 +345,10 @@ impl Page {
         }
         self.raw("parse_json", rows.parse_json);
     }
+}
+
+fn level_word(level: Option<Level>) -> String {
+    level.map_or_else(|| "null".to_owned(), |it| it.as_str().to_ascii_lowercase())
 }
 
 fn format_of(format: RowFormat) -> &'static str {

@@ -23,7 +23,8 @@ use super::select::Select;
 use super::walk::Section;
 use super::{
     AzureLogsSink, Compression, Config, ElasticsearchSink, FileSink, HttpSink, KafkaSink, Limits,
-    LokiSink, OtlpSink, ReadFrom, RemoteWriteSink, RowFormat, Rows, Signals, Sink, SplunkHecSink,
+    Lines, LokiSink, OtlpSink, ReadFrom, RemoteWriteSink, RowFormat, Rows, Signals, Sink,
+    SplunkHecSink,
 };
 
 /// Level of a codec that is not told one: the fastest, for the node comes first.
@@ -286,6 +287,7 @@ impl Sink {
                 metrics: !takes.logs,
             },
             select: Select::default(),
+            lines: Lines::default(),
             rows: Rows::default(),
             multiline: Multiline::default(),
             compression: Compression::Gzip(COMPRESSION_LEVEL),

@@ -156,6 +156,13 @@ impl<'n> Section<'n> {
         Some(section)
     }
 
+    /// The mapping under `key`, whose keys may be anything.
+    pub fn section_of_any(&self, key: &str, report: &mut Report) -> Option<Section<'n>> {
+        let entry = self.entry(key)?;
+        let path = join(&self.path, key);
+        Section::of(&entry.value, path, entry.place, Known::default(), report)
+    }
+
     /// Reports every key that has no meaning here.
     pub fn refuse_unknown(&self, report: &mut Report) {
         for entry in self.entries {

@@ -34,6 +34,10 @@ pub struct Counters {
     pub records_multiline_cut: u64,
     /// Of those, with invalid UTF-8 replaced.
     pub records_replaced: u64,
+    /// Of those, with something hidden by `redact` or `redact_patterns`.
+    pub records_redacted: u64,
+    /// What was hidden, by what found it.
+    pub redactions: Vec<(&'static str, u64)>,
     /// Open records flushed because the join pool was full.
     pub join_pool_full: u64,
     /// Payloads finished.

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::judge::Flow;
 use super::ledger::{Accounts, Amount, Exclusion};
 use super::payload::{Cursors, Frontier, Skip};
 use crate::catalog::chain::{Chain, Identity, Loss, Segment};
@@ -216,6 +217,8 @@ pub struct ChainState {
     pub error: Option<String>,
     /// The gzip segment being inflated.
     pub inflating: Option<Box<Inflating>>,
+    /// What judging its records remembers of them, if anything.
+    pub flow: Option<Box<Flow>>,
     /// Never seen by this sink before (no checkpoint).
     pub fresh: bool,
     /// Bytes of segments without identity that were excluded before a restart: not counted again.
@@ -245,6 +248,7 @@ impl ChainState {
             errors: 0,
             error: None,
             inflating: None,
+            flow: None,
             fresh: true,
             counted: 0,
         }
@@ -269,6 +273,13 @@ impl ChainState {
             }
         }
         None
+    }
+
+    /// So many bytes more of a segment were read.
+    pub fn advance(&mut self, at: usize, bytes: u64) {
+        if let Some(state) = self.segments.get_mut(at) {
+            state.read += bytes;
+        }
     }
 
     /// Bytes that have not been read.

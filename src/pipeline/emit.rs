@@ -1,6 +1,7 @@
 //! One line on its way into the payload: taken apart, joined, judged, encoded.
 
 use super::chains::ChainState;
+use super::judge::{Ruling, leave_out};
 use super::ledger::{Amount, Drop};
 use super::payload::{Mark, Offer};
 use super::worker::Worker;
@@ -9,7 +10,7 @@ use crate::clock::Time;
 use crate::encode::{Run, uid_seed};
 use crate::record::{Flags, Record, Stream};
 use crate::select::level;
-use crate::tail::join::{Held, OpenKey, Place};
+use crate::tail::join::{Held, Open, OpenKey, Place};
 use crate::tail::line::Line;
 use crate::tail::{cri, docker, time};
 
@@ -125,7 +126,7 @@ impl Worker {
         settled
     }
 
-    /// Encodes a record that is one line.
+    /// Encodes a record that is one line, if it is wanted.
     pub(super) fn emit(
         &mut self,
         slot: u32,
@@ -144,7 +145,7 @@ impl Worker {
         } else {
             flags
         };
-        let record = Record {
+        let mut record = Record {
             time: &line.time,
             stream: line.stream,
             message: kept,
@@ -154,75 +155,95 @@ impl Worker {
             end: place.end,
         };
         let bytes = place.end - place.start;
-        let delivered = Amount {
+        let amount = Amount {
             bytes: bytes.saturating_sub(too_long),
             lines: 1,
         };
-        loop {
-            self.enter(slot, place.segment);
-            let commit = self.builder.commit(slot, place.segment, now);
-            match self.builder.offer(&record, Mark::new(commit, delivered)) {
-                Offer::Full => self.seal(),
-                Offer::Taken(encoded) => {
-                    self.builder.deliver(commit, delivered, bytes);
-                    self.too_long(commit, bytes - delivered.bytes);
-                    self.count(flags, encoded.replaced);
-                    return;
-                }
-            }
+        let segment = place.segment;
+        let ruling = self.rule(slot, segment, &record, now);
+        let masked = self.judge.take_masked();
+        if ruling == Ruling::Mask {
+            record.message = &masked;
         }
-    }
-
-    /// Encodes an open record as it is, under the segment of its last part.
-    pub(super) fn emit_open(&mut self, key: OpenKey, held: Held, flags: Flags, now: Time) {
-        let (slot, stream) = key;
-        loop {
-            let Some(last) = self
-                .join
-                .get(key, held)
-                .and_then(|open| open.stretches.last().copied())
-            else {
-                return;
-            };
-            self.enter(slot, last.segment);
-            let commit = self.builder.commit(slot, last.segment, now);
-            let Some(open) = self.join.get(key, held) else {
-                return;
-            };
-            let bytes: u64 = open.stretches.iter().map(|stretch| stretch.bytes).sum();
-            let too_long = open.too_long_bytes.min(bytes);
-            let flags = if too_long > 0 {
-                flags.with(Flags::CUT)
-            } else {
-                flags
-            };
-            let record = Record {
-                time: &open.time,
-                stream,
-                message: &open.content,
-                level: level::infer(&open.content),
-                flags,
-                start: if open.stretches.len() == 1 {
-                    last.start
-                } else {
-                    0
-                },
-                end: last.end,
-            };
-            let amount = Amount {
-                bytes: bytes - too_long,
-                lines: open.lines,
-            };
+        let commit = loop {
+            if ruling.leaves_out() {
+                let commit = self.builder.commit(slot, segment, now);
+                if let Some(commit) = self.builder.commit_mut(commit) {
+                    leave_out(commit, ruling, amount);
+                }
+                break commit;
+            }
+            self.enter(slot, segment);
+            let commit = self.builder.commit(slot, segment, now);
             match self.builder.offer(&record, Mark::new(commit, amount)) {
                 Offer::Full => self.seal(),
                 Offer::Taken(encoded) => {
                     self.builder.deliver(commit, amount, 0);
-                    self.too_long(commit, too_long);
                     self.count(flags, encoded.replaced);
-                    break;
+                    break commit;
                 }
             }
+        };
+        let done = (line.stream, record.level, ruling, amount);
+        self.judge.give_back(masked);
+        self.ruled(slot, done, now);
+        if let Some(commit) = self.builder.commit_mut(commit) {
+            commit.settled_bytes += bytes;
         }
+        self.too_long(commit, bytes - amount.bytes);
+    }
+
+    /// Encodes an open record as it is, if it is wanted, under the segment of its last part.
+    pub(super) fn emit_open(&mut self, key: OpenKey, held: Held, flags: Flags, now: Time) {
+        let (slot, stream) = key;
+        let Some(opened) = self
+            .join
+            .get(key, held)
+            .and_then(|open| of_open(open, stream, flags))
+        else {
+            return;
+        };
+        let (segment, amount, too_long) = (opened.segment, opened.amount, opened.too_long);
+        let level = opened.record.level;
+        let ruling = self.rule_open(key, held, flags, now);
+        let masked = self.judge.take_masked();
+        let commit = loop {
+            if ruling.leaves_out() {
+                let commit = self.builder.commit(slot, segment, now);
+                if let Some(commit) = self.builder.commit_mut(commit) {
+                    leave_out(commit, ruling, amount);
+                }
+                break commit;
+            }
+            self.enter(slot, segment);
+            let commit = self.builder.commit(slot, segment, now);
+            // Looked up again: a payload may have been sealed, with the record open as it is.
+            let open = self.join.get(key, held);
+            let Some(opened) = open.and_then(|open| of_open(open, stream, flags)) else {
+                break commit;
+            };
+            let mut record = opened.record;
+            if ruling == Ruling::Mask {
+                record.message = &masked;
+            }
+            match self.builder.offer(&record, Mark::new(commit, amount)) {
+                Offer::Full => self.seal(),
+                Offer::Taken(encoded) => {
+                    self.builder.deliver(commit, amount, 0);
+                    self.count(record.flags, encoded.replaced);
+                    break commit;
+                }
+            }
+        };
+        self.judge.give_back(masked);
+        self.ruled(slot, (stream, level, ruling, amount), now);
+        self.too_long(commit, too_long);
+        self.close(key, held, now);
+    }
+
+    /// Settles the bytes of an open record that is in the payload, or excluded.
+    fn close(&mut self, key: OpenKey, held: Held, now: Time) {
+        let (slot, stream) = key;
         let Some(open) = self.join.take(key, held) else {
             return;
         };
@@ -247,16 +268,14 @@ impl Worker {
     }
 
     /// Makes the segment's run the current one.
-    fn enter(&mut self, slot: u32, segment: u64) {
+    pub(super) fn enter(&mut self, slot: u32, segment: u64) {
         if self.builder.is_in(slot, segment) {
             return;
         }
         let Some(chain) = self.chains.get(slot as usize).and_then(Option::as_ref) else {
             return;
         };
-        let mut segments = chain.segments.iter();
-        let state = segments.find(|state| state.serial == segment);
-        let run = run_of(chain, state.and_then(|state| state.identity));
+        let run = run_of(chain, identity_in(chain, segment));
         self.builder.enter(slot, segment, &run);
     }
 
@@ -286,4 +305,53 @@ pub(super) fn run_of(chain: &ChainState, identity: Option<Identity>) -> Run<'_> 
         uid_seed: uid_seed(&chain.uid_base, identity.map_or(0, |identity| identity.0)),
         parse_json: chain.plan.wishes.parse_json,
     }
+}
+
+/// The identity of a segment of the chain, if it has one.
+pub(super) fn identity_in(chain: &ChainState, segment: u64) -> Option<Identity> {
+    let mut segments = chain.segments.iter();
+    let state = segments.find(|state| state.serial == segment);
+    state.and_then(|state| state.identity)
+}
+
+/// An open record as it is.
+pub(super) struct Opened<'a> {
+    pub(super) record: Record<'a>,
+    /// Where its last part lies.
+    pub(super) segment: u64,
+    amount: Amount,
+    too_long: u64,
+}
+
+pub(super) fn of_open(open: &Open, stream: Stream, flags: Flags) -> Option<Opened<'_>> {
+    let last = open.stretches.last()?;
+    let bytes: u64 = open.stretches.iter().map(|stretch| stretch.bytes).sum();
+    let too_long = open.too_long_bytes.min(bytes);
+    let flags = if too_long > 0 {
+        flags.with(Flags::CUT)
+    } else {
+        flags
+    };
+    let record = Record {
+        time: &open.time,
+        stream,
+        message: &open.content,
+        level: level::infer(&open.content),
+        flags,
+        start: if open.stretches.len() == 1 {
+            last.start
+        } else {
+            0
+        },
+        end: last.end,
+    };
+    Some(Opened {
+        record,
+        segment: last.segment,
+        amount: Amount {
+            bytes: bytes - too_long,
+            lines: open.lines,
+        },
+        too_long,
+    })
 }

@@ -5,8 +5,7 @@
 
 use std::ops::AddAssign;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::chain::Loss;
 
@@ -37,15 +36,27 @@ pub enum Exclusion {
     Rule,
     /// An annotation of the pod.
     Annotation,
+    /// Records less urgent than `min_level`.
+    MinLevel,
+    /// Records that `include` or `exclude` leaves out.
+    Lines,
+    /// Records that are not in the sample.
+    Sampled,
+    /// The same message again.
+    Repeated,
 }
 
 impl Exclusion {
     /// All of them, in index order. New ones come last: checkpoints know them by their place.
-    pub const ALL: [Exclusion; 4] = [
+    pub const ALL: [Exclusion; 8] = [
         Exclusion::Backlog,
         Exclusion::OwnPod,
         Exclusion::Rule,
         Exclusion::Annotation,
+        Exclusion::MinLevel,
+        Exclusion::Lines,
+        Exclusion::Sampled,
+        Exclusion::Repeated,
     ];
 
     /// The value of the `reason` label.
@@ -55,6 +66,10 @@ impl Exclusion {
             Exclusion::OwnPod => "own_pod",
             Exclusion::Rule => "rule",
             Exclusion::Annotation => "annotation",
+            Exclusion::MinLevel => "min_level",
+            Exclusion::Lines => "lines",
+            Exclusion::Sampled => "sampled",
+            Exclusion::Repeated => "repeated",
         }
     }
 }
@@ -70,15 +85,18 @@ pub enum Drop {
     DeadLetterFull,
     /// A run of NUL bytes at the start of a line: a hole that a crash or a truncation left in the file.
     NulHole,
+    /// More than the pod or its namespace may send.
+    Rate,
 }
 
 impl Drop {
     /// All of them, in index order.
-    pub const ALL: [Drop; 4] = [
+    pub const ALL: [Drop; 5] = [
         Drop::TooLong,
         Drop::Rejected,
         Drop::DeadLetterFull,
         Drop::NulHole,
+        Drop::Rate,
     ];
 
     /// The value of the `reason` label.
@@ -88,6 +106,7 @@ impl Drop {
             Drop::Rejected => "rejected",
             Drop::DeadLetterFull => "dead_letter_full",
             Drop::NulHole => "nul_hole",
+            Drop::Rate => "rate",
         }
     }
 }
@@ -98,32 +117,40 @@ pub struct Accounts {
     /// The sum of the largest length observed of each segment.
     pub seen: u64,
     /// Not wanted.
-    #[serde(deserialize_with = "amounts")]
+    #[serde(deserialize_with = "shorter")]
     pub excluded: [Amount; Exclusion::ALL.len()],
     /// Wanted, read, not delivered.
-    #[serde(deserialize_with = "amounts")]
+    #[serde(deserialize_with = "shorter")]
     pub dropped: [Amount; Drop::ALL.len()],
     /// The sink has it.
     pub delivered: Amount,
     /// Could not be read.
+    #[serde(deserialize_with = "shorter")]
     pub lost: [u64; Loss::ALL.len()],
     /// Neither yet: unread, open, or under way.
     pub pending: u64,
 }
 
-/// Amounts as they were written by this version or by one that knew fewer reasons.
-fn amounts<'de, D: Deserializer<'de>, const COUNT: usize>(
-    deserializer: D,
-) -> Result<[Amount; COUNT], D::Error> {
-    let found = Vec::<Amount>::deserialize(deserializer)?;
-    if found.len() > COUNT {
-        return Err(D::Error::invalid_length(found.len(), &"fewer reasons"));
+/// An array as an older version of the program wrote it, which knew fewer reasons: the others were never met. New
+/// reasons go to the end. One that a newer version wrote is refused.
+fn shorter<'de, D, T, const N: usize>(deserializer: D) -> Result<[T; N], D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Copy + Deserialize<'de>,
+{
+    let written = Vec::<T>::deserialize(deserializer)?;
+    let mut all = [T::default(); N];
+    match all.get_mut(..written.len()) {
+        Some(known) => known.copy_from_slice(&written),
+        None => {
+            let found = written.len();
+            return Err(serde::de::Error::invalid_length(
+                found,
+                &"an array of fewer reasons",
+            ));
+        }
     }
-    let mut amounts = [Amount::default(); COUNT];
-    for (place, amount) in amounts.iter_mut().zip(found) {
-        *place = amount;
-    }
-    Ok(amounts)
+    Ok(all)
 }
 
 impl Accounts {
@@ -211,5 +238,33 @@ impl AddAssign<&Accounts> for Accounts {
             *mine += theirs;
         }
         self.pending += rhs.pending;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reasons are written by their number: what an older version wrote has fewer, and what a newer one wrote is not read.
+    #[test]
+    fn accounts_with_fewer_reasons_are_read() {
+        let old = r#"{"seen":60,"excluded":[{"bytes":10,"lines":1},{"bytes":0,"lines":0}],
+            "dropped":[{"bytes":20,"lines":2}],"delivered":{"bytes":5,"lines":1},"lost":[25],"pending":0}"#;
+        let read: Accounts = serde_json::from_str(old).unwrap();
+        assert!(read.balances(), "{read:?}");
+        assert_eq!(read.dropped[Drop::TooLong as usize].lines, 2);
+        assert_eq!(read.dropped[Drop::Rate as usize], Amount::default());
+        let again = serde_json::to_string(&read).unwrap();
+        assert_eq!(serde_json::from_str::<Accounts>(&again).unwrap(), read);
+        let newer = again.replacen("\"lost\":[", "\"lost\":[0,0,0,0,0,0,0,0,0,0,", 1);
+        assert!(serde_json::from_str::<Accounts>(&newer).is_err());
+    }
+
+    #[test]
+    fn reasons_stand_in_the_order_of_their_numbers() {
+        let excluded = Exclusion::ALL.iter().map(|why| *why as usize);
+        assert!(excluded.eq(0..Exclusion::ALL.len()));
+        let dropped = Drop::ALL.iter().map(|why| *why as usize);
+        assert!(dropped.eq(0..Drop::ALL.len()));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::board::{ChainView, SegmentView, View};
 use super::chains::SegmentState;
 use super::worker::Worker;
+use crate::select::lines::hidden_names;
 
 impl Worker {
     pub(super) fn publish(&mut self) {
@@ -27,6 +28,9 @@ impl Worker {
         counters.attempt_time = sent.attempt_time;
         counters.sent_bytes = sent.bytes;
         counters.sent_uncompressed_bytes = sent.uncompressed_bytes;
+        counters.records_redacted = self.judge.masked;
+        let hidden = hidden_names().into_iter().zip(self.judge.hidden);
+        counters.redactions = hidden.filter(|(_, count)| *count > 0).collect();
         self.board.publish(View {
             totals,
             namespaces: self.namespaces.clone(),

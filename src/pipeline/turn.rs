@@ -57,6 +57,9 @@ impl Worker {
 
     /// [`Worker::turn`] on a segment of the caller's choice.
     pub(super) fn turn_at(&mut self, slot: u32, at: usize, now: Time) -> usize {
+        if !self.begin_rate(slot, now) {
+            return 1;
+        }
         let mut buffer = std::mem::take(&mut self.block);
         let bytes = match self.fill(slot, at, &mut buffer, now) {
             Some(block) => {
@@ -66,6 +69,7 @@ impl Worker {
             None => 1,
         };
         self.block = buffer;
+        self.end_rate(slot, now);
         bytes
     }
 
@@ -77,8 +81,14 @@ impl Worker {
         };
         let (data, replays_all) = self.up_to_replay_end(slot, at, data);
         let mut taken = self.skip_rest(slot, at, data, now);
-        while taken < data.len() && self.delivery.has_slot() {
+        while taken < data.len() && self.delivery.has_slot() && !self.judge.is_stopped() {
             taken += self.straight(slot, at, data.get(taken..).unwrap_or_default(), now);
+            if self.judge.is_stopped() {
+                break;
+            }
+            if self.sum_up_due(slot, now) {
+                continue;
+            }
             if self.builder.is_staged() {
                 self.builder.leave();
                 continue;
@@ -108,7 +118,7 @@ impl Worker {
             }
         }
         self.counters.read_bytes += taken as u64;
-        if taken < data.len() && self.delivery.has_slot() {
+        if taken < data.len() && self.delivery.has_slot() && !self.judge.is_stopped() {
             let rest = data.get(taken..).unwrap_or_default();
             taken += if replays_all {
                 self.pass_settled(slot, at, rest.len())

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::board::{Board, Counters};
 use super::chains::ChainState;
 use super::delivery::Delivery;
+use super::judge::Judge;
 use super::ledger::Accounts;
 use super::namespaces::Namespaces;
 use super::payload::{Builder, Frontier, Payload};
@@ -83,6 +84,7 @@ pub struct Worker {
     pub(super) schedule: Schedule,
     pub(super) builder: Builder,
     pub(super) join: JoinPool,
+    pub(super) judge: Judge,
     pub(super) delivery: Delivery,
     pub(super) counters: Counters,
     pub(super) block: Vec<u8>,
@@ -138,6 +140,7 @@ impl Worker {
                 &limits,
                 parts.seed,
             ),
+            judge: Judge::default(),
             planner: parts.planner,
             schedule: Schedule::new(block_bytes),
             block: vec![0; block_bytes],
@@ -378,6 +381,7 @@ impl Worker {
         } else {
             self.flush_open_records(now)
         };
+        let expired = self.sum_up(now) || expired;
         self.report_load();
         // To copy a thousand chains twice a second is most of what an idle worker would do.
         if expired || std::mem::take(&mut self.unshown) {

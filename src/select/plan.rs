@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::annotations::Wishes;
+use super::lines::{ChainLines, LinesPlanner, LinesWishes};
 use super::multiline;
 use super::rules::{self, By, Verdict};
+use crate::config::lines::{Detector, Rate};
 use crate::config::multiline::{Multiline, MultilineMode};
 use crate::config::select::Select;
 use crate::record::ChainMeta;
@@ -40,6 +42,8 @@ pub struct Plan {
     pub decision: Decision,
     /// Which of its lines belong together; `None`: every line is a record.
     pub multiline: Option<Arc<Grouping>>,
+    /// What becomes of its records; `None`: all are wanted as they are.
+    pub lines: Option<Arc<ChainLines>>,
     /// What decided that, for people; empty if nothing speaks against collecting.
     pub rule: String,
     /// Who excluded it, if it is excluded.
@@ -68,6 +72,7 @@ pub struct Planner {
     select: Arc<Select>,
     multiline: Multiline,
     grouping: Option<Arc<Grouping>>,
+    lines: Option<Arc<LinesPlanner>>,
 }
 
 impl Planner {
@@ -91,6 +96,7 @@ impl Planner {
     pub fn plan(&self, chain: &ChainMeta) -> Plan {
         let mut wishes = self.wishes(chain);
         let multiline = self.multiline(&mut wishes);
+        let lines = self.lines(&mut wishes);
         let Verdict {
             decision,
             rule,
@@ -104,7 +110,15 @@ impl Planner {
             left_out,
             wishes,
             multiline,
+            lines,
         }
+    }
+
+    /// With rules for records.
+    #[must_use]
+    pub fn with_lines(mut self, lines: Arc<LinesPlanner>) -> Planner {
+        self.lines = Some(lines);
+        self
     }
 
     /// Whether a chain may be read, now or when more is known: the catalog opens its files only then.
@@ -136,5 +150,26 @@ impl Planner {
                 self.grouping.clone()
             }
         }
+    }
+
+    /// What becomes of a chain's records: as the config says, and less if its pod wishes so.
+    fn lines(&self, wishes: &mut Wishes) -> Option<Arc<ChainLines>> {
+        let planner = self.lines.as_ref()?;
+        let mut redact = Vec::new();
+        for name in std::mem::take(&mut wishes.redact) {
+            match Detector::named(&name) {
+                Some(detector) => redact.push(detector),
+                None => wishes.refuse("longshore.dev/redact", &name, Detector::NAMES),
+            }
+        }
+        planner.plan(&LinesWishes {
+            min_level: wishes.min_level,
+            sample: wishes.sample,
+            rate: Some(Rate {
+                lines: wishes.rate_lines.unwrap_or_default(),
+                bytes: wishes.rate_bytes.unwrap_or_default(),
+            }),
+            redact,
+        })
     }
 }

@@ -28,8 +28,8 @@ const ROOMS: &[Row] = &[
     (&["own_pod"], &[], "pure over an environment and /proc"),
     (
         &["config"],
-        &[],
-        "plain values; whoever is configured reads them, they know nobody",
+        &["record"],
+        "plain values; whoever is configured reads them, they know nobody; levels have one set of names",
     ),
     (
         &["node"],

@@ -6,6 +6,8 @@ mod check;
 mod directed;
 #[path = "pipeline/fair.rs"]
 mod fair;
+#[path = "pipeline/lines.rs"]
+mod lines;
 #[path = "pipeline/model.rs"]
 mod model;
 #[path = "pipeline/multiline.rs"]

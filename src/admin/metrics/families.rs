@@ -75,6 +75,11 @@ pub const PER_SINK: &[PerSink] = &[
         |sink| sink.counters.records_replaced,
     ),
     (
+        "longshore_records_redacted_total",
+        "Records in which something was hidden.",
+        |sink| sink.counters.records_redacted,
+    ),
+    (
         "longshore_join_pool_full_total",
         "Open records flushed because join_bytes_max was reached.",
         |sink| sink.counters.join_pool_full,
@@ -195,6 +200,23 @@ pub const PER_LABEL: &[PerLabel] = &[
         "Lines of log files that were read and given up.",
         "reason",
         |sink| dropped(sink, |amount| amount.lines),
+    ),
+    (
+        "longshore_log_excluded_lines_total",
+        "Lines of log files that somebody asked to leave out, where they were read.",
+        "reason",
+        |sink| {
+            let excluded = &sink.totals.excluded;
+            pairs(&Exclusion::ALL.map(Exclusion::as_str), excluded, |it| {
+                it.lines
+            })
+        },
+    ),
+    (
+        "longshore_redactions_total",
+        "Places in messages that were hidden.",
+        "detector",
+        |sink| sink.counters.redactions.clone(),
     ),
     (
         "longshore_log_lost_bytes_total",

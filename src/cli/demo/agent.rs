@@ -117,6 +117,7 @@ pub fn config(directory: &Path) -> Config {
             json: false,
         },
         sinks: vec![Sink {
+            lines: crate::config::Lines::default(),
             name: "rows".to_owned(),
             kind: SinkKind::File(FileSink {
                 directory: directory.join(super::ROWS),

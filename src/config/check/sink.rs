@@ -1,6 +1,6 @@
 //! One sink: its type first, for the type says which keys there are and what their defaults are.
 
-use super::{at_most, is_map, rows, select};
+use super::{at_most, is_map, lines, rows, select};
 use crate::config::keys::{BACKLOG_NUMBERS, Backlog, Known, LIMITS, SINK_NUMBERS, common};
 use crate::config::mistake::Report;
 use crate::config::multiline;
@@ -34,6 +34,8 @@ pub(super) fn check(
     kind.check(&section, config, report);
     let mut sink = Sink::new(name.to_owned(), kind);
     signals(&section, &mut sink, report);
+    sink.lines = config.logs.lines.clone();
+    lines::check(&section, &mut sink.lines, report);
     section.numbers(&SINK_NUMBERS, &mut sink, report);
     section.numbers(&LIMITS, &mut sink.limits, report);
     relations(&section, &sink.limits, report);

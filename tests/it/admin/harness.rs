@@ -17,8 +17,8 @@ use longshore::catalog::chain::Identity;
 use longshore::clock::{Clock, Time};
 use longshore::config::metrics::Metrics;
 use longshore::config::{
-    Admin as AdminConfig, Compression, Config, Limits, Logs, OwnLog, ReadFrom, Rows, Signals, Sink,
-    SinkKind,
+    Admin as AdminConfig, Compression, Config, Limits, Lines, Logs, OwnLog, ReadFrom, Rows,
+    Signals, Sink, SinkKind,
 };
 use longshore::own_log::limit::RateLimit;
 use longshore::pipeline::board::{Board, ChainView, Health, SegmentView, View};
@@ -121,6 +121,7 @@ impl CatalogHealth for Catalog {
 
 fn config() -> Config {
     let sink = |name: &str, workers: usize| Sink {
+        lines: Lines::default(),
         name: name.to_owned(),
         kind: SinkKind::Blackhole,
         signals: Signals {

@@ -8,6 +8,7 @@ use longshore::record::Stream;
 use proptest::prelude::*;
 
 use super::check::{Allowed, Begun, check};
+use super::lines;
 use super::model::{Kind, Model};
 use super::rig::{ROOT, Rig, sink};
 use super::sink::POISON;
@@ -120,6 +121,9 @@ pub enum Action {
     Up,
 }
 
+/// Which sink has rules that leave out everything; the one before it has rules that leave out nothing.
+const WANTS_NOTHING: usize = 2;
+
 /// The containers and sinks of a run, and its actions.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -224,13 +228,17 @@ impl Plan {
     }
 
     fn sinks(&self) -> Vec<Sink> {
-        (0..self.sinks)
+        (0..usize::from(self.sinks))
             .map(|at| {
                 let mut sink = sink(&format!("sink-{at}"));
                 sink.workers = usize::from(self.workers);
                 if at == 1 {
                     // No line of these runs begins a trace, so that nothing is different.
                     sink.multiline.mode = MultilineMode::Auto;
+                    sink.lines = lines::that_leave_out_nothing();
+                }
+                if at == WANTS_NOTHING {
+                    sink.lines = lines::that_leave_out_all();
                 }
                 let formats = [RowFormat::Ndjson, RowFormat::Protobuf, RowFormat::JsonArray];
                 sink.rows.format = formats[usize::from(at) % formats.len()];
@@ -549,6 +557,10 @@ impl Run {
         // Files without a name are settled after a while of quiet.
         self.rig.run_ms(150_000);
         for number in 0..self.rig.places.len() {
+            if number == WANTS_NOTHING {
+                lines::check_that_nothing_came(&self.rig, number);
+                continue;
+            }
             let ordered = !self.disordered
                 && !self.disordered_sinks[number]
                 && self.rig.places[number].config.limits.requests_in_flight == 1;

@@ -18,6 +18,7 @@ use longshore::pipeline::drain::After;
 use longshore::pipeline::worker::{Parts, Step, Worker};
 use longshore::pods::PodState;
 use longshore::record::ChainMeta;
+use longshore::select::lines::LinesPlanner;
 use longshore::select::plan::Planner;
 use longshore::waker::Waker;
 
@@ -88,7 +89,10 @@ pub fn sink(name: &str) -> Sink {
 }
 
 fn planner(place: &Place) -> Planner {
-    Planner::new(place.config.select.clone()).with_multiline(&place.config.multiline)
+    let config = &place.config;
+    Planner::new(config.select.clone())
+        .with_multiline(&config.multiline)
+        .with_lines(Arc::new(LinesPlanner::new(config.lines.clone())))
 }
 
 impl Agent {
@@ -97,7 +101,7 @@ impl Agent {
         let mut events = Vec::new();
         self.herald.drain(&mut events);
         for event in events {
-            if let Event::Added(chain) = event {
+            if let Event::Added { chain, .. } = event {
                 self.chains.push(chain);
             }
         }
