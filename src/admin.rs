@@ -62,6 +62,14 @@ pub trait CatalogHealth: Send + Sync {
     fn stats(&self) -> Vec<Stat>;
 }
 
+/// What the admin server asks of whoever asks the cluster.
+pub trait ClusterHealth: Send + Sync {
+    /// Its numbers, always the same names.
+    fn stats(&self) -> Vec<Stat>;
+    /// What is wrong with each kind of object that is asked for, if something is.
+    fn problems(&self) -> Vec<(&'static str, String)>;
+}
+
 /// Asks a part of the agent for its numbers, always the same names.
 pub type ReadStats = Box<dyn Fn() -> Vec<Stat> + Send + Sync>;
 
@@ -83,6 +91,8 @@ pub struct Sources {
     pub clock: Arc<dyn Clock>,
     /// The catalog.
     pub catalog: Arc<dyn CatalogHealth>,
+    /// Who asks the cluster, if anybody does.
+    pub cluster: Option<Arc<dyn ClusterHealth>>,
     /// The samples of the node, if any are taken.
     pub samples: Option<Arc<Published>>,
     /// Further numbers per sink.

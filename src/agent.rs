@@ -5,6 +5,7 @@
 //! keep for themselves.
 
 mod build;
+pub mod cluster;
 pub mod connect;
 mod descriptors;
 mod measures;
@@ -117,6 +118,7 @@ pub struct Agent {
     changes: Arc<Changes>,
     catalog_health: Arc<dyn CatalogHealth>,
     outlets: Arc<Outlets>,
+    cluster: Option<cluster::Cluster>,
     sampler: Option<sampler::Running>,
     configured: Arc<Configured>,
     pages: Option<Pages>,
@@ -158,6 +160,7 @@ impl Agent {
         let made = config.sinks.iter();
         let made = made.map(|sink| maker.make(sink, None, &mut places));
         let made = made.collect::<Result<Vec<_>, StartError>>()?;
+        let cluster = cluster::start(config, &clock, network.handle())?;
         let catalog = Catalog::new(
             &config.logs,
             Arc::clone(&files),
@@ -165,12 +168,16 @@ impl Agent {
             log_sinks,
             made.iter().flat_map(|made| made.feeds.clone()).collect(),
             surroundings.own_pod.filter(|_| !config.logs.collect_self),
-        )
-        .flushed_each(flush_interval(config))
-        .wanted_by(wanted(config));
+        );
+        let catalog = told(catalog, config, cluster.as_ref());
         let (changes, catalog_stats) = (catalog.changes(), catalog.stats());
         let started = made.into_iter().map(|made| made.start(&clock));
         let sinks = started.collect::<Result<Vec<_>, StartError>>()?;
+        let catalog = start_catalog(catalog, &clock)?;
+        if let Some(cluster) = &cluster {
+            cluster.pods.wakes(catalog.waker());
+        }
+        let pods = cluster.as_ref().map(|cluster| &cluster.pods);
         let outlets = Arc::new(Outlets::default());
         outlets.set(inboxes(&sinks));
         let mut agent = Agent {
@@ -178,10 +185,11 @@ impl Agent {
             in_pod,
             sinks,
             places,
-            catalog: start_catalog(catalog, &clock)?,
+            catalog,
+            sampler: measures::start(config, pods, &outlets, network.handle(), &clock)?,
+            cluster,
             changes,
             catalog_health: Arc::new(stats::CatalogView(catalog_stats)),
-            sampler: measures::start(config, &outlets, network.handle(), &clock)?,
             outlets,
             configured: Arc::new(Configured::started(clock.now())),
             pages: None,
@@ -191,18 +199,26 @@ impl Agent {
             files,
         };
         if let (Some(listener), Some(own_log)) = (listener, surroundings.own_log) {
-            let sources = agent.sources(Arc::clone(&own_log));
-            let sources = Arc::new(Shared::from_pointee(sources));
-            let served = serve(listener, Arc::clone(&sources), agent.network.handle());
-            let address = config.admin.listen;
-            let server = served.map_err(|source| StartError::Listen { address, source })?;
-            agent.pages = Some(Pages {
-                sources,
-                own_log,
-                server,
-            });
+            agent.open_pages(listener, own_log)?;
         }
         Ok(agent)
+    }
+
+    fn open_pages(
+        &mut self,
+        listener: std::net::TcpListener,
+        own_log: Arc<RateLimit>,
+    ) -> Result<(), StartError> {
+        let sources = Arc::new(Shared::from_pointee(self.sources(Arc::clone(&own_log))));
+        let served = serve(listener, Arc::clone(&sources), self.network.handle());
+        let address = self.config.admin.listen;
+        let server = served.map_err(|source| StartError::Listen { address, source })?;
+        self.pages = Some(Pages {
+            sources,
+            own_log,
+            server,
+        });
+        Ok(())
     }
 
     /// What the pages show as things are now.
@@ -213,6 +229,7 @@ impl Agent {
             sample_boards: samples.map(|it| Arc::clone(&it.board)).collect(),
             clock: Arc::clone(&self.clock),
             catalog: Arc::clone(&self.catalog_health),
+            cluster: self.cluster.as_ref().map(cluster::Cluster::health),
             samples: self.sampler.as_ref().map(|it| Arc::clone(it.published())),
             extra: self
                 .sinks
@@ -272,6 +289,7 @@ impl Agent {
             drained &= sink.join();
         }
         self.catalog.stop();
+        drop(self.cluster.take());
         drop(self.pages.take());
         self.network.stop();
         Stopped { drained }
@@ -293,6 +311,17 @@ fn flush_interval(config: &Config) -> Duration {
     let sinks = config.sinks.iter().filter(|sink| sink.signals.logs);
     let shortest = sinks.map(|sink| sink.limits.flush_interval_ms).min();
     shortest.map_or(Duration::MAX, Duration::from_millis)
+}
+
+/// The catalog, told what the sinks want and who knows the pods.
+fn told(catalog: Catalog, config: &Config, cluster: Option<&cluster::Cluster>) -> Catalog {
+    let catalog = catalog
+        .flushed_each(flush_interval(config))
+        .wanted_by(wanted(config));
+    match cluster {
+        Some(cluster) => cluster.shown_to(catalog),
+        None => catalog,
+    }
 }
 
 /// Whether any sink may want a chain.

@@ -20,6 +20,7 @@ mod freshness;
 mod head;
 mod keeper;
 mod links;
+mod owners;
 mod pace;
 pub mod path;
 mod rest;
@@ -49,6 +50,7 @@ use crate::clock::{Clock, Time};
 use crate::config;
 use crate::files::Files;
 use crate::own_pod::OwnPod;
+use crate::pods::store::Pods;
 
 /// An ended segment is looked at for this long, in case somebody still appends to it.
 const LINGER: Duration = Duration::from_secs(10);
@@ -168,6 +170,15 @@ impl Catalog {
         self
     }
 
+    /// Says who knows the pods, and how long a new chain waits at most for what is known of its pod before the workers
+    /// are told of it.
+    #[must_use]
+    pub fn knowing(mut self, pods: Arc<Pods>, metadata_wait: Duration) -> Catalog {
+        self.env.pods = Some(pods);
+        self.env.metadata_wait = metadata_wait;
+        self
+    }
+
     /// What is counted.
     pub fn stats(&self) -> Arc<CatalogStats> {
         Arc::clone(&self.env.stats)
@@ -181,6 +192,7 @@ impl Catalog {
             .stats
             .stepped_ms
             .store(now.as_ms(), std::sync::atomic::Ordering::Relaxed);
+        self.hear_of_pods(now);
         let mut left = Catalog::DIRECTORIES_PER_STEP;
         while left > 0 {
             let Some(task) = self.schedule.pop(now) else {

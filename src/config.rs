@@ -6,6 +6,7 @@ pub mod bounds;
 pub mod check;
 pub mod glob;
 pub mod keys;
+pub mod kubernetes;
 pub mod lines;
 pub mod metrics;
 pub mod mistake;
@@ -58,6 +59,8 @@ pub struct Config {
     pub logs: Logs,
     /// What to measure.
     pub metrics: metrics::Metrics,
+    /// Who is asked about pods and the node.
+    pub kubernetes: kubernetes::Kubernetes,
     /// The admin server.
     pub admin: Admin,
     /// The agent's own log.
@@ -187,8 +190,49 @@ pub struct Rows {
     pub parse_json: bool,
     /// Add the `RecordUid` column.
     pub record_uid: bool,
+    /// What of the cluster's words on a pod goes along.
+    pub include_fields: MetadataFields,
     /// Static columns, written last, in order.
     pub fields: Vec<(String, serde_json::Value)>,
+}
+
+/// Which members the `KubernetesMetadata` column has, by their names there; other forms have their own names for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataFields(u8);
+
+impl MetadataFields {
+    /// The names, in the order in which they are written.
+    pub const NAMES: [&'static str; 7] = [
+        "podUid",
+        "podLabels",
+        "podAnnotations",
+        "image",
+        "imageID",
+        "imageRepo",
+        "imageTag",
+    ];
+    /// All of them.
+    pub const ALL: MetadataFields = MetadataFields(0b111_1111);
+    /// None of them.
+    pub const NONE: MetadataFields = MetadataFields(0);
+
+    /// The same with the one of this name, whatever its case; `None`: there is none.
+    pub fn with(self, name: &str) -> Option<MetadataFields> {
+        let mut names = Self::NAMES.into_iter();
+        let at = names.position(|known| known.eq_ignore_ascii_case(name))?;
+        Some(MetadataFields(self.0 | 1 << at))
+    }
+
+    /// Whether the one of this name is among them.
+    pub fn has(self, name: &str) -> bool {
+        self.with(name) == Some(self)
+    }
+
+    /// Those that are among them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let names = Self::NAMES.into_iter();
+        names.filter(move |name| self.has(name))
+    }
 }
 
 /// Envelope of a payload of rows.
@@ -347,6 +391,7 @@ impl Default for Rows {
             columns: Columns::default(),
             parse_json: false,
             record_uid: false,
+            include_fields: MetadataFields::ALL,
             fields: Vec::new(),
         }
     }

@@ -13,6 +13,7 @@ pub mod hec;
 pub mod json;
 pub mod log_batch;
 pub mod loki;
+mod metadata;
 pub mod otlp;
 pub mod protobuf;
 pub mod rows;

@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod encode;
 pub mod files;
+pub mod kube;
 pub mod node;
 pub mod own_log;
 pub mod own_pod;

@@ -1,4 +1,11 @@
 //! What the cluster says of the node's pods, beside what the paths of their logs say.
+//!
+//! [`Pods`](store::Pods) is what whoever asks the cluster fills, and the catalog asks.
+
+pub mod image;
+pub mod limits;
+pub mod status;
+pub mod store;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +60,23 @@ pub struct ContainerInfo {
     pub image_id: String,
     /// The runtime's id of its present instance, without the runtime's name; empty before it runs.
     pub container_id: String,
+    /// How often it has been restarted: the number of its present instance's log.
+    pub restarts: u32,
+    /// The runtime's id of the instance before; empty if there is none, or it is not known any more.
+    pub previous_id: String,
+}
+
+impl ContainerInfo {
+    /// The runtime's id of the instance that writes the log of this number; empty if it is not known.
+    pub fn id_of(&self, restart: u32) -> &str {
+        if restart == self.restarts {
+            &self.container_id
+        } else if restart.checked_add(1) == Some(self.restarts) {
+            &self.previous_id
+        } else {
+            ""
+        }
+    }
 }
 
 /// What is known of a pod.

@@ -73,9 +73,13 @@ mod agent;
 #[path = "it/process.rs"]
 mod process;
 
+/// The real binary against a strict API server that fails in every known way: the right pod's words with each row.
+#[path = "it/kube.rs"]
+mod kube;
 /// Each stack trace of the nine languages, as programs print them, is one record.
 #[path = "it/multiline.rs"]
 mod multiline;
+
 /// The data plane keeps its promise: a seeded simulation of files, crashes and sinks, single-threaded, on virtual time.
 #[path = "it/pipeline.rs"]
 mod pipeline;

@@ -63,6 +63,9 @@ fn facade(sources: &Sources, sinks: &[Summary]) -> String {
         scrape.stats(&(extra.read)(), &[("sink", extra.sink.as_str())]);
     }
     scrape.stats(&sources.catalog.stats(), &[]);
+    if let Some(cluster) = &sources.cluster {
+        scrape.stats(&cluster.stats(), &[]);
+    }
     super::samples::render(&scrape, sources);
     agent(&scrape, sources);
     scrape.recorder.handle().render()

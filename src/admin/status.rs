@@ -39,6 +39,8 @@ struct Status<'a> {
     config: ConfigStatus,
     bounds: BTreeMap<&'a str, BTreeMap<&'a str, u64>>,
     catalog: CatalogStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes: Option<ClusterStatus>,
     sinks: Vec<SinkStatus<'a>>,
     samples: Vec<SamplesStatus<'a>>,
 }
@@ -71,6 +73,12 @@ struct CatalogStatus {
     step_age_ms: u64,
     first_scan_done: bool,
     stats: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize)]
+struct ClusterStatus {
+    stats: BTreeMap<String, u64>,
+    problems: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]
@@ -193,6 +201,10 @@ pub fn render(sources: &Sources, filter: &Filter) -> Result<String, serde_json::
             first_scan_done: sources.catalog.first_scan_done(),
             stats: numbers(sources.catalog.stats()),
         },
+        kubernetes: sources.cluster.as_ref().map(|cluster| ClusterStatus {
+            stats: numbers(cluster.stats()),
+            problems: cluster.problems().into_iter().collect(),
+        }),
         sinks: Vec::with_capacity(sinks.len()),
         samples: Vec::new(),
     };

@@ -154,11 +154,15 @@ impl<'a> SinkParts<'a> {
             }
             SinkKind::Otlp(otlp) => {
                 let resource = Attributes::new(otlp.resource.clone());
-                Box::new(Otlp::new(node, cluster_name, resource, rows.record_uid))
+                let otlp = Otlp::new(node, cluster_name, resource, rows.record_uid);
+                Box::new(otlp.including(rows.include_fields))
             }
             SinkKind::AzureLogs(_) => Box::new(AzureRows::new(Rows::new(rows, node, cluster_name))),
             SinkKind::Elasticsearch(own) => Box::new(Bulk::new(own, rows, node, cluster_name)),
-            SinkKind::Loki(own) => Box::new(Loki::new(own, node, cluster_name, rows.record_uid)),
+            SinkKind::Loki(own) => {
+                let loki = Loki::new(own, node, cluster_name, rows.record_uid);
+                Box::new(loki.including(rows.include_fields))
+            }
             SinkKind::SplunkHec(own) => Box::new(Hec::new(own, rows, node, cluster_name)),
             _ if rows.format == RowFormat::Protobuf => {
                 Box::new(LogBatch::new(rows, node, cluster_name))

@@ -11,6 +11,7 @@ use super::{StartError, descriptors};
 use crate::clock::Clock;
 use crate::config::metrics::Ip;
 use crate::config::{Config, HttpSink};
+use crate::kube::families::ClusterState;
 use crate::node::container::names::LogTree;
 use crate::node::container::{ContainerSettings, Containers};
 use crate::node::gpu::Gpus;
@@ -18,6 +19,7 @@ use crate::node::ip::endpoint::{Endpoint, Fetch};
 use crate::node::ip::{IpSettings, IpUsage, SharedFacts, Source};
 use crate::node::sampler::{Running, Sampler};
 use crate::node::{self, Collect};
+use crate::pods::store::Pods;
 use crate::samples::inbox::Inbox;
 use crate::scrape::Target;
 use crate::sink::http::client::Exchange;
@@ -43,6 +45,7 @@ impl Outlets {
 /// Starts to sample, if the configuration says so; every snapshot is offered to all `outlets`.
 pub(super) fn start(
     config: &Config,
+    pods: Option<&Arc<Pods>>,
     outlets: &Arc<Outlets>,
     network: &Handle,
     clock: &Arc<dyn Clock>,
@@ -52,7 +55,7 @@ pub(super) fn start(
     }
     let sampler = Sampler::new(
         &config.metrics,
-        collectors(config, network)?,
+        collectors(config, pods, network)?,
         Arc::clone(clock),
     );
     // Not an owner: the published snapshots own the waker.
@@ -72,7 +75,11 @@ pub(super) fn start(
     sampler.start().map(Some).map_err(fail)
 }
 
-fn collectors(config: &Config, network: &Handle) -> Result<Vec<Box<dyn Collect>>, StartError> {
+fn collectors(
+    config: &Config,
+    pods: Option<&Arc<Pods>>,
+    network: &Handle,
+) -> Result<Vec<Box<dyn Collect>>, StartError> {
     let surroundings = Surroundings::of_process();
     let logs = &config.logs;
     let settings = ContainerSettings {
@@ -82,15 +89,15 @@ fn collectors(config: &Config, network: &Handle) -> Result<Vec<Box<dyn Collect>>
     let names = LogTree::new(&logs.container_links, &logs.pod_logs);
     let containers = Containers::new(settings, Box::new(names));
     let (ip, pages) = addresses(&config.metrics.ip, &surroundings, network)?;
+    let facts = SharedFacts::default();
+    let cluster = pods.map(|pods| ClusterState::new(&config.node, Arc::clone(pods), facts.clone()));
     // Addresses are compared with the containers of the same sample.
-    let addresses = IpUsage::new(
-        ip,
-        Box::new(pages),
-        containers.live(),
-        SharedFacts::default(),
-    );
-    let mut all: Vec<Box<dyn Collect>> =
-        vec![Box::new(containers), Box::new(addresses), Box::new(Gpus)];
+    let addresses = IpUsage::new(ip, Box::new(pages), containers.live(), facts);
+    let mut all: Vec<Box<dyn Collect>> = vec![Box::new(containers)];
+    if let Some(cluster) = cluster {
+        all.push(Box::new(cluster));
+    }
+    all.extend([Box::new(addresses) as Box<dyn Collect>, Box::new(Gpus)]);
     for target in &config.metrics.scrape {
         let target = Target::start(target, &surroundings, network)
             .map_err(|error| StartError::Sink(error.to_string()))?;

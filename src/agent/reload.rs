@@ -184,7 +184,8 @@ impl Agent {
     fn measure_anew(&mut self, fitted: &Config) -> Result<(), StartError> {
         drop(self.sampler.take());
         let network = self.network.handle();
-        self.sampler = measures::start(fitted, &self.outlets, network, &self.clock)?;
+        let pods = self.cluster.as_ref().map(|cluster| &cluster.pods);
+        self.sampler = measures::start(fitted, pods, &self.outlets, network, &self.clock)?;
         Ok(())
     }
 
@@ -222,6 +223,7 @@ fn fixed_changes(before: &Config, after: &Config) -> Vec<&'static str> {
         shutdown_grace_ms: _,
         reload_grace_ms: _,
         logs,
+        kubernetes,
         metrics: _,
         admin,
         own_log,
@@ -231,6 +233,7 @@ fn fixed_changes(before: &Config, after: &Config) -> Vec<&'static str> {
         ("node", *node != before.node),
         ("state_dir", *state_dir != before.state_dir),
         ("logs", of_catalog(logs) != of_catalog(&before.logs)),
+        ("kubernetes", *kubernetes != before.kubernetes),
         ("admin", *admin != before.admin),
         ("own_log", *own_log != before.own_log),
     ];

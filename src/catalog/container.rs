@@ -20,7 +20,6 @@ use super::sight::sight;
 use super::tracked::{Growth, Tracked};
 use crate::clock::Time;
 use crate::files::Kind;
-use crate::pods::PodState;
 use crate::record::{ChainKey, ChainMeta};
 
 /// A container directory.
@@ -435,8 +434,9 @@ impl Container {
             namespace: self.pod.namespace.clone(),
             pod: self.pod.pod.clone(),
             container_id: id.unwrap_or_default(),
-            pod_state: PodState::Unasked,
-        };
+            pod_state: env.ask(&self.pod, now),
+        }
+        .with_id();
         let own = env
             .own_pod
             .as_ref()
@@ -451,7 +451,7 @@ impl Container {
         let wait = Container::INTRODUCE_WITHIN
             .saturating_sub(age_max)
             .clamp(Duration::from_millis(100), Container::ID_WAIT_MAX);
-        Tracked::new(chain, docker, now + wait)
+        Tracked::new(chain, docker, now + wait, now + env.metadata_wait)
     }
 
     /// Everything about the chains that follows from time passing.
@@ -485,8 +485,7 @@ impl Container {
                 env.changed(&chain);
             }
             if place.forgotten && tracked.segments.is_empty() && tracked.published {
-                tracked.chain.forget();
-                tracked.changed(env);
+                env.forget(tracked, &self.pod, now);
             }
         }
         self.chains.retain(|_, tracked| !tracked.chain.forgotten());
@@ -526,7 +525,7 @@ impl Container {
             next = next.min(now + TICK.max(shortest / 2));
         }
         for tracked in self.chains.values().filter(|tracked| !tracked.published) {
-            next = next.min(tracked.publish_by);
+            next = next.min(tracked.introduced_by());
         }
         next
     }

@@ -20,6 +20,7 @@ use crate::record::ChainMeta;
 
 /// Says of a chain, by what is known of it, whether any sink may want it.
 pub type Wanted = Arc<dyn Fn(&ChainMeta) -> bool + Send + Sync>;
+use crate::pods::store::Pods;
 
 /// Shared by all directories; one per catalog.
 pub struct Env {
@@ -45,6 +46,10 @@ pub struct Env {
     pub stats: Arc<CatalogStats>,
     /// Whether any sink may want a chain; if nobody says, all are wanted.
     pub wanted: Option<Wanted>,
+    /// Who the pods are, if anybody asks the cluster.
+    pub pods: Option<Arc<Pods>>,
+    /// How long a chain's introduction waits for that.
+    pub metadata_wait: Duration,
     /// The agent's own pod.
     pub own_pod: Option<super::OwnPod>,
     /// When the log root was last read successfully.
@@ -82,6 +87,8 @@ impl Env {
             links: Links::new(&logs.container_links),
             stats,
             wanted: None,
+            pods: None,
+            metadata_wait: Duration::ZERO,
             own_pod,
             root_ok_at: Time::ZERO,
             first_scan: true,

@@ -18,6 +18,7 @@ use super::segment::{Content, FileId, Known, Named, Sighting, assign, group, pla
 use super::sight::{How, Sightings};
 use crate::clock::Time;
 use crate::files::Meta;
+use crate::pods::PodState;
 use crate::record::ChainMeta;
 
 /// How long a gzip may be unreadable and unchanged before it is given up.
@@ -35,6 +36,8 @@ pub struct Tracked {
     pub published: bool,
     /// When they are told, container id or not.
     pub publish_by: Time,
+    /// When they are told, whether anything is known of its pod or not.
+    pub metadata_by: Time,
     /// Since when a directory that could be listed has no file of it.
     pub absent_since: Option<Time>,
     /// Gzips that cannot be read, and since when they are as they are.
@@ -67,13 +70,19 @@ impl Growth {
 
 impl Tracked {
     /// A chain just found.
-    pub fn new(chain: Chain, docker: Option<Docker>, publish_by: Time) -> Tracked {
+    pub fn new(
+        chain: Chain,
+        docker: Option<Docker>,
+        publish_by: Time,
+        metadata_by: Time,
+    ) -> Tracked {
         Tracked {
             chain: Arc::new(chain),
             docker,
             segments: Vec::new(),
             published: false,
             publish_by,
+            metadata_by,
             absent_since: None,
             damaged: Vec::new(),
             judged: None,
@@ -134,6 +143,14 @@ impl Tracked {
         }
     }
 
+    /// When it is introduced at the latest.
+    pub fn introduced_by(&self) -> Time {
+        match self.chain.meta().pod_state {
+            PodState::Awaited => self.publish_by.max(self.metadata_by),
+            _ => self.publish_by,
+        }
+    }
+
     /// Completes the metadata by the container links, and tells the workers of the chain when it is complete or has
     /// waited long enough. `directory`: the container's.
     pub fn introduce(&mut self, env: &mut Env, now: Time, directory: &Path) {
@@ -149,8 +166,11 @@ impl Tracked {
                 self.changed(env);
             }
         }
-        let known = !self.chain.meta().container_id.is_empty();
-        if !self.published && (known || now >= self.publish_by || !env.links.present()) {
+        let meta = self.chain.meta();
+        let known = !meta.container_id.is_empty();
+        let asked = meta.pod_state != PodState::Awaited || now >= self.metadata_by;
+        let named = known || now >= self.publish_by || !env.links.present();
+        if !self.published && asked && named {
             self.published = true;
             Feed::introduce(&env.feeds, &self.chain, self.chain.preexisting);
         }

@@ -22,6 +22,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
 use super::{Catalog, WatchChange};
 use crate::clock::{Clock, Time};
+use crate::waker::Waker;
 
 /// The running thread.
 #[derive(Debug)]
@@ -34,9 +35,13 @@ pub struct Running {
 impl Running {
     /// Wakes the thread before something is due.
     pub fn wake(&self) {
-        // It fails only if it rings already.
-        let _rings: rustix::io::Result<usize> =
-            rustix::io::write(&self.alarm, &1_u64.to_ne_bytes());
+        ring(&self.alarm);
+    }
+
+    /// [`Running::wake`] for others.
+    pub fn waker(&self) -> Waker {
+        let alarm = Arc::clone(&self.alarm);
+        Waker::new(move || ring(&alarm))
     }
 
     /// Stops the thread and waits for its end.
@@ -47,6 +52,11 @@ impl Running {
             tracing::error!("the catalog's thread ended by a panic");
         }
     }
+}
+
+fn ring(alarm: &OwnedFd) {
+    // It fails only if it rings already.
+    let _rings: rustix::io::Result<usize> = rustix::io::write(alarm, &1_u64.to_ne_bytes());
 }
 
 /// Runs the catalog on a thread of its own until it is stopped.

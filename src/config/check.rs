@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use tracing::Level;
 
 use super::keys::{ADMIN, Known, LOGS, LOGS_NUMBERS, OWN_LOG, TOP, TOP_NUMBERS};
+use super::kubernetes::{self, Kubernetes};
 use super::metrics::Metrics;
 use super::mistake::{Place, Report};
 use super::multiline;
@@ -47,6 +48,7 @@ pub fn check(root: &Node, node: &str, env: &Environment<'_>, report: &mut Report
         reload_grace_ms: 5_000,
         logs: Logs::default(),
         metrics: Metrics::new(env),
+        kubernetes: Kubernetes::new(env),
         admin: Admin { listen: LISTEN },
         own_log: OwnLog {
             level: Level::INFO,
@@ -74,6 +76,7 @@ pub fn check(root: &Node, node: &str, env: &Environment<'_>, report: &mut Report
         top.add("state_dir", report, text);
     }
     metrics::check(&top, &mut config.metrics, report);
+    kubernetes::check(&top, &mut config.kubernetes, report);
     select::of_logs(&top, &mut config, report);
     admin(&top, &mut config.admin, report);
     own_log(&top, &mut config.own_log, report);

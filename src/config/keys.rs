@@ -6,6 +6,7 @@
 mod limits;
 mod lines;
 
+use super::kubernetes;
 use super::metrics::Metrics;
 use super::multiline;
 use super::scrape::Scrape;
@@ -104,7 +105,7 @@ pub(super) const fn key(name: &'static str, allowed: &'static str) -> Key {
 }
 
 /// Top level, without numbers.
-pub static TOP: [Key; 8] = [
+pub static TOP: [Key; 9] = [
     key("node", TEXT),
     key(
         "cluster_name",
@@ -113,6 +114,7 @@ pub static TOP: [Key; 8] = [
     key("state_dir", PATH),
     key("logs", "a mapping"),
     key("metrics", "a mapping"),
+    key("kubernetes", "a mapping"),
     key("admin", "a mapping"),
     key("own_log", "a mapping"),
     key("sinks", "a mapping of 1 to 64 names to sinks"),
@@ -265,7 +267,7 @@ pub static OWN_LOG: [Key; 2] = [
 ];
 
 /// What every sink has beside its type, without numbers.
-pub static SINK: [Key; 12] = [
+pub static SINK: [Key; 13] = [
     key("signals", "a list of logs, metrics or both"),
     key("select", "a mapping"),
     key("lines", "a mapping"),
@@ -282,6 +284,10 @@ pub static SINK: [Key; 12] = [
     key("multiline", "a mapping"),
     key("parse_json", SWITCH),
     key("record_uid", SWITCH),
+    key(
+        "include_fields",
+        "a list of podUid, podLabels, podAnnotations, image, imageID, imageRepo and imageTag",
+    ),
     key("compression", "none, gzip or zstd"),
     key(
         "compression_level",
@@ -405,6 +411,7 @@ pub fn places() -> Vec<(&'static str, Known)> {
     places.extend(select::places());
     places.extend(http::inner_keys());
     places.extend(kafka::inner_keys());
+    places.extend(kubernetes::places());
     places
 }
 

@@ -42,6 +42,7 @@ pub fn render(config: &Config) -> String {
     page.lines(&config.logs.lines);
     page.close();
     page.metrics(&config.metrics);
+    super::kubernetes::render(&config.kubernetes, &mut page);
     page.open("admin");
     page.scalar("listen", &config.admin.listen.to_string());
     page.close();
@@ -245,6 +246,10 @@ impl Page {
         }
         if has("record_uid") {
             self.raw("record_uid", sink.rows.record_uid);
+        }
+        if has("include_fields") {
+            let names: Vec<&str> = sink.rows.include_fields.names().collect();
+            self.raw("include_fields", format!("[{}]", names.join(", ")));
         }
         if has("compression") {
             self.compression(sink.compression);

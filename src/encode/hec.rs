@@ -6,10 +6,13 @@
 
 use std::ops::Range;
 
+use super::metadata::{Metadata, workload_attribute};
 use super::rows::Rows;
 use super::time::UnixTime;
 use super::{Encode, Encoded, Run, cut_records, json, record_uid, write_hex};
-use crate::config::{HecEvent, HecPart, RowFormat, Rows as RowsConfig, SplunkHecSink, hec_parts};
+use crate::config::{
+    HecEvent, HecPart, MetadataFields, RowFormat, Rows as RowsConfig, SplunkHecSink, hec_parts,
+};
 use crate::record::{ChainMeta, Level, Record, Stream};
 
 const LEVELS: [Level; 7] = [
@@ -39,6 +42,9 @@ pub struct Hec {
     /// What is behind the chain's fields, for a record of this stream and level, up to the uid's digits.
     tails: [[Vec<u8>; LEVELS.len()]; Stream::ALL.len()],
     uid: bool,
+    include_fields: MetadataFields,
+    /// Names that the user has given to fields of his own.
+    taken: Vec<String>,
     time: UnixTime,
     uid_seed: u64,
     /// What the chain has before the event's value, and its fields behind it.
@@ -70,6 +76,8 @@ impl Hec {
             sourcetype: parts(&sink.sourcetype),
             tails: Stream::ALL.map(|stream| LEVELS.map(|level| tail(&config, stream, level))),
             uid: config.record_uid,
+            include_fields: config.include_fields,
+            taken: config.fields.iter().map(|(name, _)| name.clone()).collect(),
             time: UnixTime::default(),
             uid_seed: 0,
             run: Vec::new(),
@@ -259,17 +267,33 @@ impl Hec {
     fn chain_fields(&self, chain: &ChainMeta) -> Vec<u8> {
         let mut fields = b",\"fields\":{".to_vec();
         let cluster = self.cluster_name.as_deref().unwrap_or_default();
+        let known = Metadata::of(chain, self.include_fields);
+        let labels = known.labels.iter();
+        // Annotations are left out: each indexed field costs the index.
+        let labels: Vec<(String, &str)> = labels
+            .map(|(name, value)| (format!("k8s.pod.labels.{name}"), *value))
+            .collect();
+        let workload = known.workload.and_then(|workload| {
+            let name = workload_attribute(&workload.kind)?;
+            Some((name, workload.name.as_str()))
+        });
         let all = [
             ("k8s.cluster.name", cluster),
             ("k8s.node.name", &self.node),
             ("k8s.namespace.name", &chain.namespace),
             ("k8s.pod.name", &chain.pod),
-            ("k8s.pod.uid", &chain.key.pod_uid),
+            ("k8s.pod.uid", known.uid),
             ("k8s.container.name", &chain.key.container),
             ("container.id", &chain.container_id),
+            ("container.image.name", &known.repository),
+            ("container.image.tag", &known.image.tag),
+            ("container.image.digest", &known.image.digest),
         ];
+        let labels = labels.iter().map(|(name, value)| (name.as_str(), *value));
+        let all = all.into_iter().chain(workload).chain(labels);
+        let free = |name: &str| !self.taken.iter().any(|taken| taken == name);
         let mut first = true;
-        for (name, value) in all.into_iter().filter(|(_, value)| !value.is_empty()) {
+        for (name, value) in all.filter(|(name, value)| !value.is_empty() && free(name)) {
             if !std::mem::take(&mut first) {
                 fields.push(b',');
             }

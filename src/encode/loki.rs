@@ -14,7 +14,7 @@ use super::protobuf::{length_delimited, put_bytes, put_varint, varint, varint_by
 use super::text::Text;
 use super::time::UnixTime;
 use super::{Encode, Encoded, Run, record_uid, write_hex};
-use crate::config::LokiSink;
+use crate::config::{LokiSink, MetadataFields};
 use crate::record::{ChainMeta, Flags, Level, Record, Stream};
 
 /// `PushRequest.streams`, with their labels and entries.
@@ -123,6 +123,15 @@ fn put_pair(name: &str, value: &str, out: &mut Vec<u8>) {
 fn put_flags(flags: Flags, out: &mut Vec<u8>) {
     let names: Vec<&str> = flags.names().collect();
     put_pair("log_flags", &names.join(","), out);
+}
+
+impl Loki {
+    /// The same, with these of what is known of a pod.
+    #[must_use]
+    pub fn including(mut self, include_fields: MetadataFields) -> Loki {
+        self.labels.include_fields = include_fields;
+        self
+    }
 }
 
 impl Encode for Loki {

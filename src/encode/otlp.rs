@@ -18,6 +18,7 @@ use super::protobuf::{
 use super::text::Text;
 use super::time::UnixTime;
 use super::{Encode, Encoded, Run, record_uid, write_hex};
+use crate::config::MetadataFields;
 use crate::record::{ChainMeta, Flags, Level, Record, Stream};
 
 /// What the attributes' names mean: the release of the semantic conventions.
@@ -71,6 +72,7 @@ pub struct Otlp {
     cluster_name: Option<String>,
     resource: Attributes,
     record_uid: bool,
+    include_fields: MetadataFields,
     /// `ScopeLogs.scope`, and `ResourceLogs.schema_url`.
     scope: Vec<u8>,
     schema: Vec<u8>,
@@ -115,6 +117,7 @@ impl Otlp {
             cluster_name: cluster_name.map(str::to_owned),
             resource,
             record_uid,
+            include_fields: MetadataFields::ALL,
             scope,
             schema,
             severities: LEVELS.map(severity),
@@ -153,12 +156,24 @@ impl Otlp {
     }
 }
 
+impl Otlp {
+    /// The same, with these of what is known of a pod.
+    #[must_use]
+    pub fn including(self, include_fields: MetadataFields) -> Otlp {
+        Otlp {
+            include_fields,
+            ..self
+        }
+    }
+}
+
 impl Encode for Otlp {
     fn describe(&self, chain: &ChainMeta) -> Vec<u8> {
         let mut described = Vec::new();
+        let cluster_name = self.cluster_name.as_deref();
         let resource = self
             .resource
-            .of_chain(chain, &self.node, self.cluster_name.as_deref());
+            .of_chain(chain, &self.node, cluster_name, self.include_fields);
         put_bytes(RESOURCE, &resource, &mut described);
         described
     }

@@ -7,7 +7,7 @@ mod layout;
 
 use std::ops::Range;
 
-use super::{Encode, Encoded, Run, cut_records, json, record_uid, write_hex};
+use super::{Encode, Encoded, Run, cut_records, json, metadata, record_uid, write_hex};
 use crate::config::{RowFormat, Rows as RowsConfig};
 use crate::record::{ChainMeta, Record};
 use layout::{Described, Layout};

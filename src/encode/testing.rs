@@ -1,11 +1,12 @@
 //! What the tests of encoders share: chains and records of any kind, and payloads of them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::{Encode, Run};
-use crate::pods::PodState;
+use crate::pods::{ContainerInfo, PodInfo, PodState, Workload};
 use crate::record::{ChainKey, ChainMeta, Flags, Level, Record, Stream, TimeText};
 
 /// Runs, each of a chain's records.
@@ -24,6 +25,33 @@ pub fn chain(pod: &str) -> ChainMeta {
         container_id: "0123abcd".to_owned(),
         pod_state: PodState::Unasked,
     }
+}
+
+/// The same container with all that the cluster can say of its pod.
+pub fn known(pod: &str) -> ChainMeta {
+    let text = |text: &str| text.to_owned();
+    let mut chain = chain(pod);
+    chain.pod_state = PodState::Known(Arc::new(PodInfo {
+        uid: text("api-uid"),
+        labels: [(text("app.kubernetes.io/name"), text("web \"1\""))].into(),
+        annotations: [
+            (text("kubernetes.io/config.hash"), text("0a1b")),
+            (text("note"), text("n")),
+        ]
+        .into(),
+        workload: Some(Workload {
+            kind: text("Deployment"),
+            name: text("web"),
+        }),
+        containers: vec![ContainerInfo {
+            name: chain.key.container.clone(),
+            image: text("reg:5000/team/web:1.2"),
+            image_id: text("reg:5000/team/web@sha256:ab"),
+            ..ContainerInfo::default()
+        }],
+        ..PodInfo::default()
+    }));
+    chain
 }
 
 /// A record that owns its parts.
@@ -145,7 +173,28 @@ fn record() -> impl Strategy<Value = Owned> {
 pub fn runs() -> impl Strategy<Value = Runs> {
     let pod = any::<String>().prop_map(|pod| chain(&pod));
     let namespace = "[a-z]{1,8}";
-    let chain = (pod, namespace).prop_map(|(chain, namespace)| ChainMeta { namespace, ..chain });
+    let labels = prop::collection::btree_map(any::<String>(), any::<String>(), 0..3);
+    let pods =
+        (labels.clone(), labels, any::<String>()).prop_map(|(labels, annotations, image)| {
+            let container = ContainerInfo {
+                name: chain("").key.container,
+                image_id: image.clone(),
+                image,
+                ..ContainerInfo::default()
+            };
+            PodState::Known(Arc::new(PodInfo {
+                labels,
+                annotations,
+                containers: vec![container],
+                ..PodInfo::default()
+            }))
+        });
+    let state = prop_oneof![Just(PodState::Missing), pods];
+    let chain = (pod, namespace, state).prop_map(|(chain, namespace, pod_state)| ChainMeta {
+        namespace,
+        pod_state,
+        ..chain
+    });
     prop::collection::vec((chain, prop::collection::vec(record(), 0..4)), 0..4)
 }
 

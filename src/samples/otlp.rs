@@ -71,7 +71,8 @@ impl Otlp {
         ];
         let attributes = resource.over(own);
         let attributes = attributes.into_iter().map(|(key, value)| match value {
-            Value::Text(text) => KeyValue::text(key, text),
+            // A node has no lists.
+            Value::Text(text) | Value::Listed(text) => KeyValue::text(key, text),
             Value::Number(number) => {
                 KeyValue::of(key, Any::Int(i64::try_from(number).unwrap_or(i64::MAX)))
             }

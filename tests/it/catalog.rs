@@ -17,6 +17,8 @@ use crate::support::sim_files::{SimFiles, gzipped};
 
 #[path = "catalog/model.rs"]
 mod model;
+#[path = "catalog/pods.rs"]
+mod pods;
 #[path = "catalog/real.rs"]
 mod real;
 

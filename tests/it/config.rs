@@ -56,6 +56,7 @@ fn environment(name: &str) -> Option<String> {
         "LOGS_TOKEN",
         "LOGS_URL",
         "NODE_IP",
+        "KUBERNETES_SERVICE_HOST",
     ];
     let value = if name == "LOGS_URL" {
         "https://logs.example/rows"

@@ -17,7 +17,7 @@ const ROOMS: &[Row] = &[
     (&["waker"], &[], "passed between threads of any room"),
     (
         &["pods"],
-        &["waker"],
+        &["clock", "waker"],
         "who the node's pods are; whoever asks the cluster fills it",
     ),
     (
@@ -79,6 +79,11 @@ const ROOMS: &[Row] = &[
         "another source of samples; fetches with the sinks' client",
     ),
     (
+        &["kube"],
+        &["clock", "waker", "pods", "config", "node", "sink"],
+        "asks the cluster with the sinks' client; fills the store of pods and knows nobody who reads it",
+    ),
+    (
         &["pipeline", "checkpoint"],
         &[
             "clock", "files", "pods", "record", "config", "catalog", "tail", "select", "encode",
@@ -111,6 +116,7 @@ const ROOMS: &[Row] = &[
             "sink",
             "samples",
             "scrape",
+            "kube",
             "pipeline",
             "checkpoint",
             "admin",

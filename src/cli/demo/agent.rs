@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::DemoError;
 use crate::agent::Surroundings;
+use crate::config::kubernetes::Kubernetes;
 use crate::config::metrics::Metrics;
 use crate::config::multiline::Multiline;
 use crate::config::select::Select;
@@ -109,6 +110,7 @@ pub fn config(directory: &Path) -> Config {
             enabled: false,
             ..Metrics::new(&|_| None)
         },
+        kubernetes: Kubernetes::new(&|_| None),
         admin: Admin {
             listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
         },

@@ -10,7 +10,9 @@ use crate::config::keys::Known;
 use crate::config::mistake::{Report, nearest};
 use crate::config::walk::{Section, is_name};
 use crate::config::yaml::{Node, Scalar, Value, join};
-use crate::config::{Columns, Compression, RowFormat, Rows, Signals, Sink, SinkKind};
+use crate::config::{
+    Columns, Compression, MetadataFields, RowFormat, Rows, Signals, Sink, SinkKind,
+};
 
 /// Most static fields of one sink.
 const FIELDS_MAX: usize = 256;
@@ -31,6 +33,7 @@ pub(super) fn check(section: &Section<'_>, rows: &mut Rows, signals: Signals, re
     if let Some(uid) = section.switch("record_uid", report) {
         rows.record_uid = uid;
     }
+    include_fields(section, &mut rows.include_fields, report);
     columns(section, &mut rows.columns, report);
     fields(section, rows, report);
     if signals.metrics {
@@ -70,6 +73,28 @@ pub(in crate::config) fn protobuf(section: &Section<'_>, sink: &Sink, report: &m
         }
         _ => {}
     }
+}
+
+/// What is said of a pod: a list of names, whatever their case.
+fn include_fields(section: &Section<'_>, fields: &mut MetadataFields, report: &mut Report) {
+    let Some(field) = section.field("include_fields") else {
+        return;
+    };
+    let Value::List(items) = &field.node.value else {
+        return field.refuse(report);
+    };
+    let mut found = MetadataFields::NONE;
+    for item in items {
+        let named = match &item.value {
+            Value::Scalar(scalar) => found.with(&scalar.text),
+            _ => None,
+        };
+        match named {
+            Some(more) => found = more,
+            None => return field.refuse(report),
+        }
+    }
+    *fields = found;
 }
 
 /// Rows of metrics have columns of their own, which nothing else may be named like.

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::config::glob::Glob;
 use crate::config::keys::Known;
+use crate::config::kubernetes::PodSource;
 use crate::config::mistake::{Report, cut, nearest};
 use crate::config::select::{
     ANNOTATIONS, ITEMS_MAX, MetadataMissing, RULES, Rules, SELECT, Select,
@@ -11,9 +12,22 @@ use crate::config::selector::{Selector, Values};
 use crate::config::walk::{Field, Section, found};
 use crate::config::yaml::{Node, Value};
 
-/// Whether anybody is asked about pods: without that, what paths do not say is never known.
-fn asks_the_cluster(_config: &Config) -> bool {
-    false
+/// What is asked about pods: what paths do not say is else never known.
+#[derive(Clone, Copy)]
+struct Asked {
+    pods: bool,
+    namespaces: bool,
+}
+
+impl Asked {
+    fn by(config: &Config) -> Asked {
+        let kubernetes = &config.kubernetes;
+        let pods = kubernetes.source != PodSource::None;
+        Asked {
+            pods,
+            namespaces: pods && kubernetes.namespace_labels,
+        }
+    }
 }
 
 /// The rules under `logs`; of `config`, all that says who is asked about pods has been checked.
@@ -43,17 +57,17 @@ pub(super) fn check(
     let Some(inner) = section.section("select", Known::of(&SELECT), report) else {
         return;
     };
-    fill(&inner, select, asks_the_cluster(config), report);
+    fill(&inner, select, Asked::by(config), report);
 }
 
-/// Reads the keys of one `select`; `asks`: somebody is asked about pods.
-fn fill(inner: &Section<'_>, select: &mut Select, asks: bool, report: &mut Report) {
+/// Reads the keys of one `select`.
+fn fill(inner: &Section<'_>, select: &mut Select, asked: Asked, report: &mut Report) {
     for (key, into) in [
         ("include", &mut select.include),
         ("exclude", &mut select.exclude),
     ] {
         if let Some(section) = inner.section(key, Known::of(&RULES), report) {
-            rules(&section, into, asks, report);
+            rules(&section, into, asked, report);
         }
     }
     streams(inner, select, report);
@@ -63,7 +77,7 @@ fn fill(inner: &Section<'_>, select: &mut Select, asks: bool, report: &mut Repor
     annotations(inner, select, report);
 }
 
-fn rules(section: &Section<'_>, rules: &mut Rules, asks: bool, report: &mut Report) {
+fn rules(section: &Section<'_>, rules: &mut Rules, asked: Asked, report: &mut Report) {
     let name = |text: &str| Glob::new(text).ok_or("not a glob of 1 to 1024 printable characters");
     let workload = |text: &str| match text.split('/').count() {
         2 => name(text),
@@ -91,18 +105,22 @@ fn rules(section: &Section<'_>, rules: &mut Rules, asks: bool, report: &mut Repo
         label,
         report,
     );
-    if asks {
-        return;
-    }
-    for (key, is_empty) in [
-        ("workloads", rules.workloads.is_empty()),
-        ("images", rules.images.is_empty()),
-        ("labels", rules.labels.is_empty()),
-        ("annotations", rules.annotations.is_empty()),
-        ("namespace_labels", rules.namespace_labels.is_empty()),
+    const NOBODY: &str = "can never be decided: nobody is asked about pods; set kubernetes.source";
+    const NO_NAMESPACES: &str =
+        "can never be decided: nobody is asked about namespaces; set kubernetes.namespace_labels";
+    for (key, is_empty, is_asked) in [
+        ("workloads", rules.workloads.is_empty(), asked.pods),
+        ("images", rules.images.is_empty(), asked.pods),
+        ("labels", rules.labels.is_empty(), asked.pods),
+        ("annotations", rules.annotations.is_empty(), asked.pods),
+        (
+            "namespace_labels",
+            rules.namespace_labels.is_empty(),
+            asked.namespaces,
+        ),
     ] {
-        if !is_empty && section.entry(key).is_some() {
-            let text = "can never be decided: nobody is asked about pods; set kubernetes.source";
+        if !is_empty && !is_asked && section.entry(key).is_some() {
+            let text = if asked.pods { NO_NAMESPACES } else { NOBODY };
             section.add(key, report, text);
         }
     }

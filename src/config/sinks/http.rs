@@ -216,7 +216,11 @@ pub fn check_request(section: &Section<'_>, http: &mut HttpSink, report: &mut Re
 }
 
 /// Fills in what every request has, to a URL that is known.
-pub(super) fn check_but_url(section: &Section<'_>, http: &mut HttpSink, report: &mut Report) {
+pub(in crate::config) fn check_but_url(
+    section: &Section<'_>,
+    http: &mut HttpSink,
+    report: &mut Report,
+) {
     section.numbers(&NUMBERS, http, report);
     headers(section, http, report);
     auth(section, http, report);
@@ -473,6 +477,15 @@ pub(super) fn render_but_url(http: &HttpSink, page: &mut Page) {
         }
         Auth::Azure(auth) => azure::render(auth, page),
         Auth::Scheme { key, token, .. } => page.secret(key, token),
+    }
+    render_tls(&http.tls, page);
+    page.numbers(&NUMBERS, http);
+}
+
+/// Writes out what requests to the cluster have beside their URL.
+pub(in crate::config) fn render_of_the_cluster(http: &HttpSink, page: &mut Page) {
+    if let Auth::Bearer(token) = &http.auth {
+        page.secret("bearer_token", token);
     }
     render_tls(&http.tls, page);
     page.numbers(&NUMBERS, http);

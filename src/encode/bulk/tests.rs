@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{BulkAction, Columns};
-use crate::encode::testing::{Owned, chain, encode, keep_of, runs};
+use crate::encode::testing::{Owned, chain, encode, keep_of, known, runs};
 
 const SEED: u64 = 7;
 
@@ -138,4 +138,36 @@ proptest! {
         make().cut(&whole.bytes, &whole.ends, &ranges, &mut cut);
         prop_assert_eq!(cut, encode(&mut make(), SEED, &kept).bytes);
     }
+}
+
+#[test]
+fn what_is_known_of_a_pod_has_fields_of_its_own() {
+    let sink = ElasticsearchSink::new("http://h".to_owned());
+    let rows = RowsConfig {
+        fields: vec![("kubernetes.annotations".to_owned(), json!("mine"))],
+        ..RowsConfig::default()
+    };
+    let mut encoder = Bulk::new(&sink, &rows, "n", None);
+    let payload = encode(
+        &mut encoder,
+        SEED,
+        &[(known("web-0"), vec![Owned::of(b"hi")])],
+    );
+    let document = &lines(&payload.bytes)[1];
+    for (name, value) in [
+        ("kubernetes.pod.uid", json!("api-uid")),
+        (
+            "kubernetes.labels",
+            json!({"app_kubernetes_io/name": "web \"1\""}),
+        ),
+        ("kubernetes.annotations", json!("mine")),
+        ("kubernetes.deployment.name", json!("web")),
+        ("container.image.name", json!("reg:5000/team/web")),
+        ("container.image.tag", json!(["1.2"])),
+        ("container.image.hash.all", json!(["sha256:ab"])),
+    ] {
+        assert_eq!(document[name], value, "{name}");
+    }
+    let text = String::from_utf8(payload.bytes).unwrap();
+    assert_eq!(text.matches("kubernetes.annotations").count(), 1);
 }

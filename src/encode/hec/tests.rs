@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::encode::testing::{Owned, chain, encode, keep_of, runs};
+use crate::encode::testing::{Owned, chain, encode, keep_of, known, runs};
 use crate::record::Flags;
 
 const SEED: u64 = 7;
@@ -119,5 +119,22 @@ proptest! {
         let mut cut = Vec::new();
         make().cut(&whole.bytes, &whole.ends, &ranges, &mut cut);
         prop_assert_eq!(cut, encode(&mut make(), SEED, &kept).bytes);
+    }
+}
+
+#[test]
+fn what_is_known_of_a_pod_is_in_indexed_fields() {
+    let chain = known("web-0");
+    let payload = encode(&mut hec(|_| {}), SEED, &[(chain, vec![Owned::of(b"x")])]);
+    let fields = &events(&payload.bytes)[0]["fields"];
+    for (name, value) in [
+        ("k8s.pod.uid", "api-uid"),
+        ("k8s.deployment.name", "web"),
+        ("k8s.pod.labels.app.kubernetes.io/name", "web \"1\""),
+        ("container.image.name", "reg:5000/team/web"),
+        ("container.image.tag", "1.2"),
+        ("container.image.digest", "sha256:ab"),
+    ] {
+        assert_eq!(fields[name], value, "{name}");
     }
 }

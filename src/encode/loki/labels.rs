@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::{LEVELS, UNKNOWN, put_pair};
-use crate::config::{LokiField, LokiLabel, LokiSink};
+use crate::config::{LokiField, LokiLabel, LokiSink, MetadataFields};
+use crate::encode::metadata::Metadata;
 use crate::record::{ChainMeta, Level, Stream};
 
 /// In the order of their discriminants.
@@ -20,6 +21,8 @@ pub(super) const ALL_LEVELS: [Level; LEVELS] = [
     Level::Unknown,
 ];
 
+/// Most labels of a pod beside a line: Loki takes 128 entries (`max_structured_metadata_entries_count`).
+const POD_LABELS_MAX: usize = 96;
 /// Longest value of a label, in bytes (Loki's `max_label_value_length`).
 const VALUE_BYTES_MAX: usize = 2048;
 
@@ -31,6 +34,8 @@ pub(super) struct Labels {
     /// Sorted by name.
     labels: Vec<(String, LokiLabel)>,
     metadata: bool,
+    /// What of a pod goes along as metadata.
+    pub(super) include_fields: MetadataFields,
     by_stream: bool,
     by_level: bool,
 }
@@ -47,6 +52,7 @@ impl Labels {
             node: node.to_owned(),
             cluster_name: cluster_name.map(str::to_owned),
             metadata: sink.structured_metadata,
+            include_fields: MetadataFields::ALL,
             by_stream: has(LokiField::Stream),
             by_level: has(LokiField::Level),
             labels,
@@ -97,8 +103,35 @@ impl Labels {
                     put_pair(field.name(), value, &mut described);
                 }
             }
+            self.put_pod(chain, &mut described);
         }
         described
+    }
+
+    /// What the cluster says of the pod. Annotations are left out: they are more than a line may have beside it.
+    fn put_pod(&self, chain: &ChainMeta, out: &mut Vec<u8>) {
+        let known = Metadata::of(chain, self.include_fields);
+        if let Some(workload) = known.workload {
+            let workload = format!("{}/{}", workload.kind, workload.name);
+            put_pair("workload", &workload, out);
+        }
+        for (name, value) in [
+            ("image", &known.repository),
+            ("image_tag", &known.image.tag),
+            ("image_id", &known.image.digest),
+        ] {
+            if !value.is_empty() {
+                put_pair(name, value, out);
+            }
+        }
+        for (name, value) in known.labels.iter().take(POD_LABELS_MAX) {
+            let plain = |char: char| match char.is_ascii_alphanumeric() {
+                true => char,
+                false => '_',
+            };
+            let name: String = name.chars().map(plain).collect();
+            put_pair(&format!("label_{name}"), value, out);
+        }
     }
 
     /// The metadata of a record of this stream and level.

@@ -5,7 +5,7 @@ use prost::Message;
 
 use super::*;
 use crate::config::{LokiField, LokiLabel};
-use crate::encode::testing::{Owned, Runs, chain, encode, keep_of, runs};
+use crate::encode::testing::{Owned, Runs, chain, encode, keep_of, known, runs};
 use crate::record::TimeText;
 
 const SEED: u64 = 7;
@@ -226,7 +226,7 @@ proptest! {
             if by_level {
                 sink.labels.push(of_field("level", LokiField::Level));
             }
-        });
+        }).including(MetadataFields::NONE);
         let expected = |runs: &Runs| -> Vec<(String, Entry)> {
             let of_run = |(chain, all): &(ChainMeta, Vec<Owned>)| -> Vec<(String, Entry)> {
                 all.iter().map(|it| model(chain, it, by_stream, by_level)).collect()
@@ -249,4 +249,33 @@ proptest! {
     fn any_bytes_can_be_cut(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         loki(|_| {}).cut(&bytes, &[9, 3], &[0..1, 1..2, 5..9], &mut Vec::new());
     }
+}
+
+#[test]
+fn what_is_known_of_a_pod_is_beside_its_lines_and_no_label() {
+    let runs = [(known("web-0"), vec![Owned::of(b"x")])];
+    let payload = encode(&mut loki(|_| {}), SEED, &runs);
+    let streams = decode(&payload.bytes);
+    assert!(!streams[0].labels.contains("web"));
+    let metadata = &streams[0].entries[0].metadata;
+    let value = |name: &str| {
+        metadata
+            .iter()
+            .find(|it| it.name == name)
+            .map(|it| it.value.as_str())
+    };
+    assert_eq!(value("workload"), Some("Deployment/web"));
+    assert_eq!(value("image"), Some("reg:5000/team/web"));
+    assert_eq!(value("label_app_kubernetes_io_name"), Some("web \"1\""));
+    let none = encode(
+        &mut loki(|_| {}).including(MetadataFields::NONE),
+        SEED,
+        &runs,
+    );
+    let metadata = &decode(&none.bytes)[0].entries[0].metadata;
+    assert!(
+        metadata
+            .iter()
+            .all(|it| !it.name.starts_with("label_") && it.name != "image")
+    );
 }

@@ -3,6 +3,8 @@
 //! Invariant: an attribute that the user sets takes the place of one of that name, so that no name is there twice.
 
 use super::SCOPE_NAME;
+use crate::config::MetadataFields;
+use crate::encode::metadata::{Metadata, workload_attribute};
 use crate::encode::protobuf::{length_delimited, put_bytes, put_varint, varint};
 use crate::record::ChainMeta;
 
@@ -14,6 +16,9 @@ const VALUE: u8 = length_delimited(2);
 /// `AnyValue.string_value` and `AnyValue.int_value`.
 const STRING_VALUE: u8 = length_delimited(1);
 const INT_VALUE: u8 = varint(3);
+/// `AnyValue.array_value` and `ArrayValue.values`.
+const ARRAY_VALUE: u8 = length_delimited(5);
+const VALUES: u8 = length_delimited(1);
 /// `InstrumentationScope.name` and `InstrumentationScope.version`.
 const NAME: u8 = length_delimited(1);
 const VERSION: u8 = length_delimited(2);
@@ -25,6 +30,8 @@ pub enum Value<'a> {
     Text(&'a str),
     /// A number that is not negative.
     Number(u64),
+    /// A list of one text.
+    Listed(&'a str),
 }
 
 /// What the user wants said of every resource: an attribute without a value is left out.
@@ -42,7 +49,8 @@ impl Attributes {
         let Attributes(set) = self;
         let mut all = own;
         all.retain(|(name, value)| {
-            *value != Value::Text("") && !set.iter().any(|(other, _)| other == name)
+            !matches!(value, Value::Text("") | Value::Listed(""))
+                && !set.iter().any(|(other, _)| other == name)
         });
         all.extend(set.iter().filter_map(|(name, value)| {
             let value = value.as_deref().filter(|value| !value.is_empty());
@@ -57,9 +65,17 @@ impl Attributes {
         chain: &ChainMeta,
         node: &str,
         cluster_name: Option<&str>,
+        wanted: MetadataFields,
     ) -> Vec<u8> {
         let key = &chain.key;
-        let own = vec![
+        let known = Metadata::of(chain, wanted);
+        let named = |prefix: &str, pairs: &[(&str, &str)]| -> Vec<String> {
+            let names = pairs.iter().map(|(name, _)| format!("{prefix}{name}"));
+            names.collect()
+        };
+        let labels = named("k8s.pod.label.", &known.labels);
+        let annotations = named("k8s.pod.annotation.", &known.annotations);
+        let mut own = vec![
             // Of what Kubernetes offers for it, this is what is known of every container.
             ("service.name", Value::Text(&key.container)),
             (
@@ -69,7 +85,7 @@ impl Attributes {
             ("k8s.node.name", Value::Text(node)),
             ("k8s.namespace.name", Value::Text(&chain.namespace)),
             ("k8s.pod.name", Value::Text(&chain.pod)),
-            ("k8s.pod.uid", Value::Text(&key.pod_uid)),
+            ("k8s.pod.uid", Value::Text(known.uid)),
             ("k8s.container.name", Value::Text(&key.container)),
             (
                 "k8s.container.restart_count",
@@ -77,12 +93,38 @@ impl Attributes {
             ),
             ("container.id", Value::Text(&chain.container_id)),
         ];
+        own.extend(of_image(&known));
+        if let Some(workload) = known.workload
+            && let Some(name) = workload_attribute(&workload.kind)
+        {
+            own.push((name, Value::Text(&workload.name)));
+        }
+        for (names, pairs) in [(&labels, &known.labels), (&annotations, &known.annotations)] {
+            let values = pairs.iter().map(|(_, value)| Value::Text(value));
+            own.extend(names.iter().map(String::as_str).zip(values));
+        }
         let mut resource = Vec::new();
         for (name, value) in self.over(own) {
             put(ATTRIBUTES, name, value, &mut resource);
         }
         resource
     }
+}
+
+/// What image the container runs (semantic conventions, "Container attributes").
+fn of_image<'a>(known: &'a Metadata<'_>) -> [(&'static str, Value<'a>); 3] {
+    let is_digest_of_repository = known.image_id.contains('@');
+    let digest = known.image_id.split_once("://");
+    let digest = digest.map_or(known.image_id, |(_, digest)| digest);
+    [
+        ("container.image.name", Value::Text(&known.repository)),
+        ("container.image.tags", Value::Listed(&known.image.tag)),
+        if is_digest_of_repository {
+            ("container.image.repo_digests", Value::Listed(digest))
+        } else {
+            ("container.image.id", Value::Text(digest))
+        },
+    ]
 }
 
 /// The `InstrumentationScope` of all that the agent sends.
@@ -107,6 +149,13 @@ fn put(tag: u8, name: &str, value: Value<'_>, out: &mut Vec<u8>) {
         Value::Number(number) => {
             any.push(INT_VALUE);
             put_varint(number, &mut any);
+        }
+        Value::Listed(text) => {
+            let mut item = Vec::new();
+            put_bytes(STRING_VALUE, text.as_bytes(), &mut item);
+            let mut list = Vec::new();
+            put_bytes(VALUES, &item, &mut list);
+            put_bytes(ARRAY_VALUE, &list, &mut any);
         }
     }
     let mut pair = Vec::new();

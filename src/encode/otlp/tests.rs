@@ -4,9 +4,11 @@ use proptest::prelude::*;
 use prost::Message;
 
 use self::messages::{
-    AnyValue, KeyValue, LogRecord, Request, Resource, ResourceLogs, Scope, ScopeLogs, Value,
+    AnyValue, ArrayValue, KeyValue, LogRecord, Request, Resource, ResourceLogs, Scope, ScopeLogs,
+    Value,
 };
 use super::*;
+use crate::encode::testing;
 use crate::pods::PodState;
 use crate::record::{ChainKey, TimeText};
 
@@ -336,4 +338,39 @@ fn bytes_that_are_no_text_are_replaced_as_in_rows() {
         })
     });
     assert_eq!(bodies, expected);
+}
+
+#[test]
+fn what_is_known_of_a_pod_is_in_the_attributes_of_its_resource() {
+    let runs = vec![(testing::known("web-0"), vec![Owned::of(b"x")])];
+    let (bytes, ..) = encode(&mut encoder(false), &runs);
+    let decoded = Request::decode(bytes.as_slice()).unwrap();
+    let attributes = decoded.resource_logs[0]
+        .resource
+        .clone()
+        .unwrap()
+        .attributes;
+    let has = |pair: KeyValue| assert!(attributes.contains(&pair), "{pair:?}: {attributes:?}");
+    has(text("k8s.pod.uid", "api-uid"));
+    has(text("k8s.deployment.name", "web"));
+    has(text("k8s.pod.label.app.kubernetes.io/name", "web \"1\""));
+    has(text("k8s.pod.annotation.note", "n"));
+    has(text("container.image.name", "reg:5000/team/web"));
+    for (name, item) in [
+        ("container.image.tags", "1.2"),
+        (
+            "container.image.repo_digests",
+            "reg:5000/team/web@sha256:ab",
+        ),
+    ] {
+        let list = ArrayValue {
+            values: vec![string(item)],
+        };
+        has(KeyValue {
+            key: name.to_owned(),
+            value: Some(AnyValue {
+                value: Some(Value::List(list)),
+            }),
+        });
+    }
 }

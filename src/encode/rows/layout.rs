@@ -3,10 +3,12 @@
 //! Invariant: the parts, put together in the order of [`Columns::NAMES`] with the static fields behind them, are one
 //! JSON object. Each member brings its own comma, except the first that is always written.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::json;
-use crate::config::{Columns, Rows as RowsConfig};
+use super::metadata::Metadata;
+use crate::config::{Columns, MetadataFields, Rows as RowsConfig};
 use crate::record::{ChainMeta, Level, Stream, TimeText};
 
 const LEVELS: [Level; 7] = [
@@ -42,8 +44,11 @@ pub(super) struct Layout {
     pub(super) close: Vec<u8>,
     /// No column is always written: what comes first in a row depends on the record, and its comma is too much.
     pub(super) leading_comma: bool,
-    /// The `KubernetesMetadata` column is the pod's uid, not an object.
+    /// The `KubernetesMetadata` column is the pod's uid, not an object; what else there is has fields of its own.
     pub(super) flat_metadata: bool,
+    include_fields: MetadataFields,
+    /// Names that the user has given to fields of his own.
+    taken: Vec<String>,
 }
 
 impl Layout {
@@ -62,6 +67,8 @@ impl Layout {
             close: Vec::new(),
             leading_comma: false,
             flat_metadata: false,
+            include_fields: config.include_fields,
+            taken: config.fields.iter().map(|(name, _)| name.clone()).collect(),
         };
         layout.first = Columns::NAMES.into_iter().find(|column| match *column {
             "ClusterName" => layout.cluster_name.is_some() && layout.has(column),
@@ -118,18 +125,69 @@ impl Layout {
             self.key("LogMessage", &mut before_message);
         }
         let mut metadata = Vec::new();
-        if self.flat_metadata {
-            self.string("KubernetesMetadata", &chain.key.pod_uid, &mut metadata);
-        } else if self.has("KubernetesMetadata") {
-            self.key("KubernetesMetadata", &mut metadata);
-            metadata.extend_from_slice(b"{\"podUid\":");
-            json::write_string(chain.key.pod_uid.as_bytes(), &mut metadata);
-            metadata.push(b'}');
+        if self.has("KubernetesMetadata") {
+            let known = Metadata::of(chain, self.include_fields);
+            if self.flat_metadata {
+                self.flat(&known, &mut metadata);
+            } else {
+                self.key("KubernetesMetadata", &mut metadata);
+                object(&known, &mut metadata);
+            }
         }
         if let Some(cluster_name) = &self.cluster_name {
             self.string("ClusterName", cluster_name, &mut metadata);
         }
         Described::store(&before_message, &metadata)
+    }
+
+    /// What is known of a pod in fields of its own, as the Elastic Common Schema and those who ship to it name them
+    /// (elastic.co/guide/en/ecs, "Container Fields", and the fields of Beats). Dots in names of labels would be objects
+    /// within objects.
+    fn flat(&self, known: &Metadata<'_>, out: &mut Vec<u8>) {
+        if !known.uid.is_empty() || self.first == Some("KubernetesMetadata") {
+            self.string("KubernetesMetadata", known.uid, out);
+        }
+        let mut fields: Vec<(&str, Vec<u8>)> = Vec::new();
+        for (name, pairs) in [
+            ("kubernetes.labels", &known.labels),
+            ("kubernetes.annotations", &known.annotations),
+        ] {
+            if !pairs.is_empty() {
+                let pairs = pairs.iter();
+                let pairs = pairs.map(|(name, value)| (name.replace('.', "_"), *value));
+                fields.push((name, of_pairs(pairs)));
+            }
+        }
+        let image = &known.image;
+        let lists = [
+            ("container.image.tag", &image.tag),
+            ("container.image.hash.all", &image.digest),
+        ];
+        if !known.repository.is_empty() {
+            fields.push(("container.image.name", quoted(&known.repository)));
+        }
+        for (name, value) in lists.into_iter().filter(|(_, value)| !value.is_empty()) {
+            fields.push((name, [b"[", quoted(value).as_slice(), b"]"].concat()));
+        }
+        if let Some(workload) = known.workload {
+            let field = match workload.kind.as_str() {
+                "Deployment" => Some("kubernetes.deployment.name"),
+                "StatefulSet" => Some("kubernetes.statefulset.name"),
+                "DaemonSet" => Some("kubernetes.daemonset.name"),
+                "ReplicaSet" => Some("kubernetes.replicaset.name"),
+                "Job" => Some("kubernetes.job.name"),
+                "CronJob" => Some("kubernetes.cronjob.name"),
+                _ => None,
+            };
+            fields.extend(field.map(|field| (field, quoted(&workload.name))));
+        }
+        fields.retain(|(name, _)| !self.taken.iter().any(|taken| taken == name));
+        for (name, value) in fields {
+            out.push(b',');
+            out.extend_from_slice(&quoted(name));
+            out.push(b':');
+            out.extend_from_slice(&value);
+        }
     }
 
     fn has(&self, column: &'static str) -> bool {
@@ -161,6 +219,71 @@ impl Layout {
         text.push(b'"');
         self.has(column).then_some(text)
     }
+}
+
+fn quoted(text: &str) -> Vec<u8> {
+    let mut quoted = Vec::with_capacity(text.len() + 2);
+    json::write_string(text.as_bytes(), &mut quoted);
+    quoted
+}
+
+/// An object of these members; of two with one name the first.
+fn of_pairs<'a>(pairs: impl Iterator<Item = (String, &'a str)>) -> Vec<u8> {
+    let mut object = b"{".to_vec();
+    let mut written = BTreeSet::new();
+    for (name, value) in pairs {
+        if written.contains(&name) {
+            continue;
+        }
+        if object.len() > 1 {
+            object.push(b',');
+        }
+        json::write_string(name.as_bytes(), &mut object);
+        object.push(b':');
+        json::write_string(value.as_bytes(), &mut object);
+        written.insert(name);
+    }
+    object.push(b'}');
+    object
+}
+
+/// The value of the `KubernetesMetadata` column. The uid is there whatever is known.
+fn object(known: &Metadata<'_>, out: &mut Vec<u8>) {
+    let image = &known.image;
+    let pairs = |pairs: &[(&str, &str)]| {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value));
+        of_pairs(pairs)
+    };
+    let text = |text: &str| Some(quoted(text)).filter(|_| !text.is_empty());
+    let members = [
+        ("podUid", text(known.uid)),
+        (
+            "podLabels",
+            Some(pairs(&known.labels)).filter(|_| !known.labels.is_empty()),
+        ),
+        (
+            "podAnnotations",
+            Some(pairs(&known.annotations)).filter(|_| !known.annotations.is_empty()),
+        ),
+        ("image", text(&image.name)),
+        ("imageID", text(&image.digest)),
+        ("imageRepo", text(&image.repo)),
+        ("imageTag", text(&image.tag)),
+    ];
+    out.push(b'{');
+    let mut first = true;
+    for (name, value) in members {
+        let Some(value) = value else { continue };
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        out.extend_from_slice(&quoted(name));
+        out.push(b':');
+        out.extend_from_slice(&value);
+    }
+    out.push(b'}');
 }
 
 /// Bytes of a time as runtimes mostly write it: nine fraction digits.

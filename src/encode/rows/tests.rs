@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::config::Columns;
-use crate::encode::testing::{Owned, Runs, chain};
+use crate::config::{Columns, MetadataFields};
+use crate::encode::testing::{Owned, Runs, chain, known};
 use crate::record::{Flags, Level, Stream};
 
 const SEED: u64 = 7;
@@ -234,6 +234,7 @@ fn config() -> impl Strategy<Value = RowsConfig> {
             columns,
             parse_json: json,
             record_uid: uid,
+            include_fields: MetadataFields::ALL,
             fields,
         }
     })
@@ -351,4 +352,40 @@ proptest! {
             prop_assert_eq!(String::from_utf8(cut).unwrap(), String::from_utf8(expected).unwrap());
         }
     }
+}
+
+/// The `KubernetesMetadata` of a row of a pod that is known.
+fn metadata(include_fields: MetadataFields) -> Value {
+    let config = RowsConfig {
+        include_fields,
+        ..RowsConfig::default()
+    };
+    let mut rows = Rows::new(&config, "n", None);
+    let payload = encode(&mut rows, &[(known("web-0"), vec![Owned::of(b"hi")])]);
+    let row: Value = serde_json::from_slice(&payload.bytes).unwrap();
+    row["KubernetesMetadata"].clone()
+}
+
+#[test]
+fn what_is_known_of_a_pod_is_in_seven_members_or_those_that_are_wanted() {
+    let all = serde_json::json!({
+        "podUid": "api-uid",
+        "podLabels": {"app.kubernetes.io/name": "web \"1\""},
+        "podAnnotations": {"note": "n"},
+        "image": "team/web",
+        "imageID": "sha256:ab",
+        "imageRepo": "reg:5000",
+        "imageTag": "1.2",
+    });
+    assert_eq!(metadata(MetadataFields::ALL), all);
+    for name in MetadataFields::NAMES {
+        let one = MetadataFields::NONE.with(&name.to_lowercase()).unwrap();
+        let Value::Object(members) = metadata(one) else {
+            panic!("no object with {name}");
+        };
+        let members: Vec<(String, Value)> = members.into_iter().collect();
+        assert_eq!(members, [(name.to_owned(), all[name].clone())]);
+    }
+    assert_eq!(metadata(MetadataFields::NONE), serde_json::json!({}));
+    assert_eq!(MetadataFields::NONE.with("labels"), None);
 }

@@ -131,6 +131,37 @@ struct Connections {
     pool: Option<(Pool, Time)>,
 }
 
+/// The answer to [`Exchange::stream`]. Dropping it ends the request.
+#[derive(Debug)]
+pub struct Streaming {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+}
+
+impl Streaming {
+    /// The next bytes of its body; `None`: it has ended as it should. May be dropped while it waits.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        read::next(&mut self.body).await
+    }
+
+    /// The beginning of its body, for the text of an error.
+    pub async fn head(&mut self) -> Vec<u8> {
+        let mut head = Vec::new();
+        let until = Instant::now() + DRAIN_TIME_MAX;
+        while let Ok(Ok(Some(bytes))) = timeout_at(until, self.chunk()).await {
+            let room = HEAD_BYTES_MAX.saturating_sub(head.len()).min(bytes.len());
+            head.extend_from_slice(bytes.get(..room).unwrap_or_default());
+            if room == 0 {
+                break;
+            }
+        }
+        head
+    }
+}
+
 /// Everything that the requests of one sink share.
 pub struct Exchange {
     sink: String,
@@ -138,6 +169,8 @@ pub struct Exchange {
     uri: Uri,
     way: Way,
     tls: Tls,
+    /// The server's certificate may be anybody's.
+    trusts_anyone: bool,
     connect_timeout: Duration,
     request_timeout: Duration,
     keep_alive: Duration,
@@ -171,6 +204,7 @@ impl Exchange {
             way: surroundings.proxy.way_to(&uri)?.of_version(wire.http2()),
             uri,
             tls: config.tls.clone(),
+            trusts_anyone: false,
             connect_timeout: Duration::from_millis(config.connect_timeout_ms),
             request_timeout: Duration::from_millis(config.request_timeout_ms),
             keep_alive: Duration::from_millis(config.keep_alive_ms),
@@ -181,6 +215,15 @@ impl Exchange {
             tokens,
             connections: Mutex::default(),
         })
+    }
+
+    /// The same, but any certificate of the server will do, and none is shown to it.
+    #[must_use]
+    pub fn trusting_anyone(self) -> Exchange {
+        Exchange {
+            trusts_anyone: true,
+            ..self
+        }
     }
 
     /// Method and URL, for people.
@@ -206,6 +249,24 @@ impl Exchange {
             .call(Method::GET, Outgoing::default(), bytes_max)
             .await?;
         Ok((called.status, called.body))
+    }
+
+    /// Fetches what has no end, or none soon: its body is read as it comes. The limit on the time holds for the answer's
+    /// head alone.
+    pub async fn stream(&self, target: PathAndQuery) -> Result<Streaming, Failure> {
+        let outgoing = Outgoing {
+            target: Some(target),
+            ..Outgoing::default()
+        };
+        let sent = self.send(Method::GET, outgoing).await;
+        let (response, _, shown) = sent.inspect_err(|failure| self.suspect_tls(failure))?;
+        let (parts, body) = response.into_parts();
+        let _renewed: bool = self.doubt(&mut self.credentials(), parts.status, false, &shown);
+        Ok(Streaming {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        })
     }
 
     /// Makes one request for what is answered: at most `bytes_max` bytes; more is a failure.
@@ -467,6 +528,7 @@ impl Exchange {
         }
         held.checked = Some(now);
         let mut loaded = match https {
+            true if self.trusts_anyone => tls::anyone(),
             true => tls::load(&self.tls),
             false => tls::none(),
         };

@@ -13,13 +13,16 @@ use longshore::admin::bounds::Bound;
 use longshore::admin::configured::Configured;
 use longshore::admin::server::{Server, ServerLimits, serve_within};
 use longshore::admin::{CatalogHealth, Shared, SinkStats, Sources, Stat};
+use longshore::agent::cluster::ClusterView;
 use longshore::catalog::chain::Identity;
 use longshore::clock::{Clock, Time};
+use longshore::config::kubernetes::Kubernetes;
 use longshore::config::metrics::Metrics;
 use longshore::config::{
     Admin as AdminConfig, Compression, Config, Limits, Lines, Logs, OwnLog, ReadFrom, Rows,
     Signals, Sink, SinkKind,
 };
+use longshore::kube::stats::Counted;
 use longshore::own_log::limit::RateLimit;
 use longshore::pipeline::board::{Board, ChainView, Health, SegmentView, View};
 use longshore::pipeline::ledger::{Accounts, Amount};
@@ -144,6 +147,7 @@ fn config() -> Config {
         reload_grace_ms: 5_000,
         logs: Logs::default(),
         metrics: Metrics::new(&|_| None),
+        kubernetes: Kubernetes::new(&|_| None),
         admin: AdminConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         },
@@ -207,6 +211,11 @@ impl Admin {
             sample_boards: vec![samples.clone()],
             clock: hands.clone(),
             catalog: catalog.clone(),
+            cluster: Some(Arc::new(ClusterView {
+                pods: Arc::default(),
+                counted: vec![Counted::new("pods")],
+                clock: hands.clone(),
+            })),
             samples: Some(Arc::default()),
             extra: vec![Arc::new(SinkStats {
                 sink: "files".to_owned(),

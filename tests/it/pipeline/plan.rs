@@ -241,7 +241,7 @@ impl Plan {
                     sink.lines = lines::that_leave_out_all();
                 }
                 let formats = [RowFormat::Ndjson, RowFormat::Protobuf, RowFormat::JsonArray];
-                sink.rows.format = formats[usize::from(at) % formats.len()];
+                sink.rows.format = formats[at % formats.len()];
                 if at > 0 {
                     sink.limits.requests_in_flight = usize::from(self.in_flight);
                 }

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 pub const LONGSHORE: &str = env!("CARGO_BIN_EXE_longshore");
 
 /// How long a condition may take to come true before the test fails: longer where `LONGSHORE_PATIENCE_S` says so.
-static PATIENCE: LazyLock<Duration> = LazyLock::new(|| {
+pub static PATIENCE: LazyLock<Duration> = LazyLock::new(|| {
     let set = std::env::var("LONGSHORE_PATIENCE_S");
     Duration::from_secs(set.map_or(90, |seconds| seconds.parse().unwrap()))
 });

@@ -27,7 +27,11 @@ fn asked(text: &str) -> (Select, usize) {
     let known = Known::of(&SELECT);
     let section = Section::of(&root, String::new(), place, known, &mut report).unwrap();
     let mut select = Select::default();
-    fill(&section, &mut select, true, &mut report);
+    let asked = Asked {
+        pods: true,
+        namespaces: true,
+    };
+    fill(&section, &mut select, asked, &mut report);
     (select, report.into_mistakes().len())
 }
 

@@ -81,7 +81,7 @@ pub struct KeyValue {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct AnyValue {
-    #[prost(oneof = "Value", tags = "1, 2, 3, 4, 7")]
+    #[prost(oneof = "Value", tags = "1, 2, 3, 4, 5, 7")]
     pub value: Option<Value>,
 }
 
@@ -95,6 +95,14 @@ pub enum Value {
     Number(i64),
     #[prost(double, tag = "4")]
     Fraction(f64),
+    #[prost(message, tag = "5")]
+    List(ArrayValue),
     #[prost(bytes = "vec", tag = "7")]
     Bytes(Vec<u8>),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ArrayValue {
+    #[prost(message, repeated, tag = "1")]
+    pub values: Vec<AnyValue>,
 }

@@ -1,5 +1,6 @@
 //! The body of an answer, as much of it as is wanted.
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
@@ -57,4 +58,17 @@ pub(super) async fn read_whole(
         whole.extend_from_slice(data);
     }
     Ok(())
+}
+
+/// The next bytes of an answer's body; `None`: that was all.
+pub(super) async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Failure> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Failure::passing("reset", format!("the answer breaks off: {error}"))
+        })?;
+        if let Ok(bytes) = frame.into_data() {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
 }
