@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod prepare;
 pub mod read;
 pub mod run;
 
@@ -41,6 +42,8 @@ pub enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Give the state directory to the user that the agent runs as; for an init container that is root
+    Prepare(prepare::PrepareArgs),
 }
 
 /// Runs a command; returns the exit code.
@@ -56,5 +59,6 @@ pub fn perform(command: Command) -> u8 {
             let (mut out, mut err) = (io::stdout(), io::stderr());
             check::check(config.as_deref(), connect, &mut out, &mut err)
         }
+        Command::Prepare(args) => prepare::prepare(&args, &mut io::stderr()),
     }
 }

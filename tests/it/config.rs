@@ -50,20 +50,16 @@ fn identity(kind: &str) -> &'static str {
 
 /// All of an environment that the examples ask for.
 fn environment(name: &str) -> Option<String> {
-    let known = [
-        "NODE_NAME",
-        "CLUSTER_NAME",
-        "LOGS_TOKEN",
-        "LOGS_URL",
-        "NODE_IP",
-        "KUBERNETES_SERVICE_HOST",
-    ];
-    let value = if name == "LOGS_URL" {
-        "https://logs.example/rows"
-    } else {
-        "x"
+    let value = match name {
+        "NODE_NAME" | "CLUSTER_NAME" | "LOGS_TOKEN" | "NODE_IP" | "KUBERNETES_SERVICE_HOST" => "x",
+        "LOGS_URL" => "https://logs.example/rows",
+        "METRICS_URL" => "https://prometheus.example/api/v1/write",
+        "OTLP_URL" => "http://collector.example:4317",
+        "AZURE_LOGS_ENDPOINT" => "https://rule-x1y2.westeurope-1.ingest.monitor.azure.com",
+        "AZURE_DCR" => "dcr-00000000000000000000000000000001",
+        _ => return None,
     };
-    known.contains(&name).then(|| value.to_owned())
+    Some(value.to_owned())
 }
 
 fn without_environment(_: &str) -> Option<String> {
@@ -304,7 +300,10 @@ fn every_example_loads() {
     let readme = blocks(&page("README.md"));
     assert!(!readme.is_empty(), "README.md has no config");
     examples.extend(readme);
-    examples.push(page("deploy/longshore.yaml"));
+    examples.push(page("deploy/base/longshore.yaml"));
+    for overlay in ["azure", "full", "logs", "otlp"] {
+        examples.push(page(&format!("deploy/overlays/{overlay}/longshore.yaml")));
+    }
     examples.push(DEFAULT_YAML.to_owned());
     for example in examples {
         if let Err(mistakes) = parse(&example, "example", &environment, "node") {

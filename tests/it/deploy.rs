@@ -1,26 +1,34 @@
-//! The manifest for a cluster, held to the configuration that it carries.
+//! The manifests for a cluster, held to the configurations that they carry. What the overlays come to, and whether
+//! Kubernetes takes it, is tried by `tests/deploy/run`.
 #![allow(clippy::unwrap_used)] // a helper that cannot go on ends its test
 
+use std::iter;
 use std::path::Path;
 
+use clap::Parser;
+use longshore::cli::prepare::Owner;
+use longshore::cli::{Arguments, Command};
 use longshore::config::bounds::bounds;
 use longshore::config::mistake::Report;
 use longshore::config::parse::parse;
 use longshore::config::yaml::{Node, Value, read};
 use longshore::config::{Auth, Config, Secret, SinkKind};
 
-/// The manifest's documents.
-fn documents() -> Vec<Node> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/daemonset.yaml");
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut report = Report::new("deploy/daemonset.yaml");
+/// A file below `deploy/`.
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy")
+        .join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The one document of a file below `deploy/`.
+fn document(name: &str) -> Node {
+    let mut report = Report::new(name);
     let any = |_: &str| Some("x".to_owned());
-    let read: Vec<Node> = text
-        .split("\n---\n")
-        .filter_map(|document| read(document, &any, &mut report))
-        .collect();
-    assert_eq!(report.into_mistakes().len(), 0);
-    read
+    let found = read(&page(name), &any, &mut report);
+    assert_eq!(report.into_mistakes().len(), 0, "{name}");
+    found.unwrap()
 }
 
 /// What is at a path of keys.
@@ -51,41 +59,39 @@ fn list<'n>(node: &'n Node, path: &[&str]) -> &'n [Node] {
     }
 }
 
-fn of_kind<'n>(documents: &'n [Node], kind: &str) -> &'n Node {
-    let mut found = documents
-        .iter()
-        .filter(|document| text(document, &["kind"]) == kind);
-    found.next().unwrap()
+/// What the pod gives a variable: as it is written, or something that the cluster may give.
+fn given(variable: &Node) -> String {
+    let Value::Map(entries) = &variable.value else {
+        panic!("a variable is no mapping");
+    };
+    if entries.iter().any(|entry| entry.key == "value") {
+        return text(variable, &["value"]).to_owned();
+    }
+    match text(variable, &["name"]) {
+        "LOGS_URL" => "https://logs.example/rows",
+        _ => "x",
+    }
+    .to_owned()
 }
 
 /// The pod, its container, and the configuration that it is given, which has only the container's variables.
-fn deployed(documents: &[Node]) -> (&Node, &Node, Config) {
-    let pod = get(
-        of_kind(documents, "DaemonSet"),
-        &["spec", "template", "spec"],
-    );
+fn deployed(set: &Node) -> (&Node, &Node, Config) {
+    let pod = get(set, &["spec", "template", "spec"]);
     let container = &list(pod, &["containers"])[0];
     let variables = list(container, &["env"]);
     let environment = |name: &str| {
         let mut variables = variables.iter();
-        let variable = variables.find(|variable| text(variable, &["name"]) == name)?;
-        let Value::Map(entries) = &variable.value else {
-            return None;
-        };
-        // Some have their value here, others from the cluster.
-        let is_here = entries.iter().any(|entry| entry.key == "value");
-        Some(
-            if is_here {
-                text(variable, &["value"])
-            } else {
-                "x"
-            }
-            .to_owned(),
-        )
+        variables
+            .find(|variable| text(variable, &["name"]) == name)
+            .map(given)
     };
-    let yaml = text(of_kind(documents, "ConfigMap"), &["data", "longshore.yaml"]);
-    let config = parse(yaml, "longshore.yaml", &environment, "node").unwrap();
-    (pod, container, config)
+    let config = parse(
+        &page("base/longshore.yaml"),
+        "longshore.yaml",
+        &environment,
+        "node",
+    );
+    (pod, container, config.unwrap())
 }
 
 /// The mount that a path of the config lies in.
@@ -100,8 +106,8 @@ fn mount<'n>(container: &'n Node, path: &Path) -> &'n Node {
 /// The config in the manifest loads; what it names is mounted, and only the state can be written to.
 #[test]
 fn the_manifest_mounts_what_its_config_names() {
-    let documents = documents();
-    let (pod, container, config) = deployed(&documents);
+    let set = document("base/daemonset.yaml");
+    let (pod, container, config) = deployed(&set);
     let is_read_only = |path: &Path| {
         let mount = mount(container, path);
         let Value::Map(entries) = &mount.value else {
@@ -144,11 +150,61 @@ fn the_manifest_mounts_what_its_config_names() {
     get(volume.unwrap(), &["hostPath"]);
 }
 
+/// The agent is not root, and the state is prepared for whom it is by the same image; nobody has a right beyond that.
+#[test]
+fn the_state_is_prepared_for_the_user_that_the_agent_is() {
+    let set = document("base/daemonset.yaml");
+    let (pod, container, config) = deployed(&set);
+    let [prepare] = list(pod, &["initContainers"]) else {
+        panic!("not one init container");
+    };
+    assert_eq!(text(prepare, &["image"]), text(container, &["image"]));
+    let words: Vec<&str> = list(prepare, &["args"])
+        .iter()
+        .map(|word| text(word, &[]))
+        .collect();
+    let command = Arguments::try_parse_from(iter::once("longshore").chain(words)).unwrap();
+    let Command::Prepare(args) = command.command else {
+        panic!("the init container does something else");
+    };
+    assert_eq!(args.state_dir, config.state_dir);
+    let user = |name: &str| text(container, &["securityContext", name]).parse().unwrap();
+    let owner = Owner {
+        user: user("runAsUser"),
+        group: user("runAsGroup"),
+    };
+    assert_eq!(args.owner, owner);
+    assert!(
+        owner.user != 0 && owner.group == 0,
+        "logs are root:root, 0640"
+    );
+    let state = |container| text(mount(container, &config.state_dir), &["name"]);
+    assert_eq!(state(prepare), state(container));
+    for (of, added) in [(prepare, vec!["CHOWN"]), (container, vec![])] {
+        let rights = get(of, &["securityContext"]);
+        assert_eq!(text(rights, &["allowPrivilegeEscalation"]), "false");
+        assert_eq!(text(rights, &["readOnlyRootFilesystem"]), "true");
+        let capabilities = get(rights, &["capabilities"]);
+        assert_eq!(text(&list(capabilities, &["drop"])[0], &[]), "ALL");
+        let Value::Map(entries) = &capabilities.value else {
+            panic!("capabilities are no mapping");
+        };
+        let adds = entries.iter().any(|entry| entry.key == "add");
+        let found = if adds {
+            list(capabilities, &["add"])
+        } else {
+            &[]
+        };
+        let found: Vec<&str> = found.iter().map(|name| text(name, &[])).collect();
+        assert_eq!(found, added);
+    }
+}
+
 /// A drain ends before the kubelet's patience does; probes reach the admin server; the memory suffices.
 #[test]
 fn the_manifest_leaves_room_for_what_its_config_asks() {
-    let documents = documents();
-    let (pod, container, config) = deployed(&documents);
+    let set = document("base/daemonset.yaml");
+    let (pod, container, config) = deployed(&set);
     let grace_s: u64 = text(pod, &["terminationGracePeriodSeconds"])
         .parse()
         .unwrap();

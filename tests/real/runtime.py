@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import tarfile
 
 import grpc
@@ -133,23 +132,10 @@ class Runtime:
             self.call("RemovePodSandbox", {1: sandbox})
 
 
-def library_paths(program):
-    """What the program is linked against at run time, the loader included."""
-    listed = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
-    return [word for line in listed.splitlines() for word in line.split() if word.startswith("/")]
-
-
 def write_image(path, busybox):
     """An image archive with busybox in it; started without a command it sleeps, as a pod's sandbox has to."""
     links = {f"bin/{name}": "busybox" for name in ["awk", "echo", "printf", "seq", "sh", "sleep"]}
     write_archive(path, IMAGE, {"bin/busybox": busybox}, links, ["/bin/sleep", "2147483647"])
-
-
-def write_program_image(path, name, program):
-    """An image archive with one program in it and the libraries that it needs, and nothing else."""
-    files = {library.lstrip("/"): library for library in library_paths(program)}
-    command = f"/{os.path.basename(program)}"
-    write_archive(path, name, {**files, command.lstrip("/"): program}, {}, [command])
 
 
 def write_archive(path, name, files, links, entrypoint):

@@ -645,4 +645,5 @@ def main():
         sys.exit(0 if prove(*arguments) else 1)
 
 
-main()
+if __name__ == "__main__":
+    main()

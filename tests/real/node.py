@@ -1,11 +1,7 @@
-"""The pod of `tests/real/run --pod`: an agent without any right says of the node what the node's own files say.
+"""What the node's own files say, and whether an agent in a pod says the same of it.
 
-pod.py WORK LONGSHORE    exit 0 if all of it holds
-
-The agent runs as user 65532 with no capability, no way to gain one, a read-only root, the runtime's seccomp filter, and
-a network and processes of its own. It sees the node through read-only host paths alone, as deploy/daemonset.yaml mounts
-them. Each family of the minimal profile is held against what this program reads at the same time on the node itself:
-counters lie between a reading before and one after, gauges within what was read meanwhile, and labels are the same.
+Each family of the minimal profile is held against what this program reads at the same time on the node itself: counters
+lie between a reading before and one after, gauges within what was read meanwhile, and labels are the same.
 """
 
 import json
@@ -16,15 +12,10 @@ import sys
 import threading
 import time
 import urllib.request
-import uuid
-
-from runtime import NAMESPACE, Runtime, fields_of, write_program_image
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-IMAGE = "longshore.local/longshore:1"
 NODE = "real-node"
 USER, GROUP = 65532, 0
-PORT = 9600
 PATIENCE_S = 20
 SECTOR_BYTES, TICKS_PER_S = 512, 100
 MODES = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"]
@@ -66,60 +57,7 @@ def text_of(path):
         return file.read()
 
 
-# --- The pod --------------------------------------------------------------------------------------------------------
-
-class Restricted(Runtime):
-    """A runtime whose pods have networks of their own, and whose containers have no rights."""
-
-    def namespaces(self):
-        return {1: self.POD, 2: self.CONTAINER, 3: self.POD}
-
-    def start_agent(self, pod, mounts, variables):
-        security = {
-            1: {2: "ALL"},  # capabilities that are dropped
-            3: self.namespaces(),
-            5: {1: USER},
-            7: 1,  # the root is read-only
-            11: 1,  # no new privileges
-            12: {1: GROUP},
-            15: {1: 0},  # the runtime's own seccomp filter
-        }
-        config = {
-            1: {1: "main", 2: 0},
-            2: {1: IMAGE},
-            4: ["run", "--config", "/etc/longshore/longshore.json"],
-            6: [{1: name, 2: value} for name, value in variables.items()],
-            # Propagation 1: what the host mounts later is seen, too.
-            7: [{1: inside, 2: outside, 3: int(not writable), 5: propagation}
-                for inside, (outside, writable, propagation) in mounts.items()],
-            11: "main/0.log",
-            15: {1: {}, 2: security},
-        }
-        os.makedirs(f"{pod.directory}/main")
-        container = self.call("CreateContainer", {1: pod.sandbox, 2: config, 3: pod.config})[1][0].decode()
-        self.call("StartContainer", {1: container})
-        return container
-
-    def address(self, pod):
-        status = fields_of(self.call("PodSandboxStatus", {1: pod.sandbox})[1][0])
-        return fields_of(status[5][0])[1][0].decode()
-
-    def process(self, container):
-        """The number of the container's first process, as the node sees it."""
-        for pair in self.call("ContainerStatus", {1: container, 2: 1})[2]:
-            pair = fields_of(pair)
-            if pair[1] == [b"info"]:
-                return json.loads(pair[2][0])["pid"]
-        fail("the runtime does not tell the container's process")
-
-
-class Pod:
-    def __init__(self, work, name):
-        self.name, self.uid = name, str(uuid.uuid4())
-        self.directory = f"{work}/pods/{NAMESPACE}_{name}_{self.uid}"
-
-
-def check_confined(process):
+def check_confined(process, read_only):
     """That the kernel says so, not only what was asked for."""
     status = dict(line.split(":\t", 1) for line in text_of(f"/proc/{process}/status").splitlines() if ":\t" in line)
     expected = {"Uid": "\t".join([str(USER)] * 4), "Gid": "\t".join([str(GROUP)] * 4), "NoNewPrivs": "1", "Seccomp": "2"}
@@ -136,7 +74,7 @@ def check_confined(process):
     for line in text_of(f"/proc/{process}/mountinfo").splitlines():
         words = line.split()
         options[words[4]] = words[5].split(",")
-    for mount in ("/", "/host/proc", "/host/sys", "/host/root", "/var/log"):
+    for mount in ("/", *read_only):
         if "ro" not in options[mount]:
             fail(f"{mount} is not read-only: {options[mount]}")
 
@@ -144,10 +82,14 @@ def check_confined(process):
 # --- The node, as this program sees it ------------------------------------------------------------------------------
 
 def excluded():
-    """The expressions for what is left out by default, as the documentation gives them."""
+    """The expressions for what is left out: by default, as the documentation gives them, and by the manifest's config."""
     text = text_of(f"{TOP}/CONFIG.md").replace("\\|", "|")
     rows = re.findall(r"^\| `(\w+_exclude)` \| a regular expression \| `(.*?)` \| ", text, re.M)
-    return {key: re.compile(pattern) for key, pattern in rows}
+    found = dict(rows)
+    for key, value in re.findall(r"^  (\w+_exclude): (.*)$", text_of(f"{TOP}/deploy/base/longshore.yaml"), re.M):
+        default = re.fullmatch(r"\$\{\w+:-(.*)\}", value)
+        found[key] = default[1] if default else value.strip('"')
+    return {key: re.compile(pattern) for key, pattern in found.items()}
 
 
 EXCLUDED = excluded()
@@ -224,6 +166,8 @@ def read_node():
     put("node_netstat_Tcp_RetransSegs", tcp["RetransSegs"])
     put("node_netstat_TcpExt_TCPSynRetrans", extended["TCPSynRetrans"])
     for device, numbers in interfaces("/proc/1/net/dev").items():
+        if EXCLUDED["interfaces_exclude"].search(device):
+            continue
         for family, column in (("receive_bytes", 0), ("receive_drop", 3), ("transmit_bytes", 8), ("transmit_drop", 11)):
             put(f"node_network_{family}_total", numbers[column], device=device)
     put("node_time_seconds", time.time())
@@ -389,45 +333,6 @@ def check_late_mount(work, url):
     say("a file system that is mounted later is seen with its own size, and ends when it is gone")
 
 
-def main(work, program):
-    os.chmod(work, 0o755)
-    write_program_image(f"{work}/longshore.tar", IMAGE, program)
-    subprocess.run(["ctr", "-a", f"{work}/containerd.sock", "-n", "k8s.io", "images", "import", "--snapshotter", "native",
-                    f"{work}/longshore.tar"], check=True, stdout=subprocess.DEVNULL)
-    os.makedirs(f"{work}/config")
-    with open(f"{work}/config/longshore.json", "w") as file:
-        json.dump({
-            "node": "${NODE_NAME}",
-            "admin": {"listen": f"0.0.0.0:{PORT}"},
-            "metrics": {"profile": "minimal", "interval_ms": 1000},
-            "sinks": {"none": {"type": "blackhole"}},
-        }, file)
-    os.makedirs(f"{work}/state")
-    os.chmod(f"{work}/state", 0o777)
-    mounts = {
-        "/etc/longshore": (f"{work}/config", False, 0),
-        "/var/lib/longshore": (f"{work}/state", True, 0),
-        "/var/log": ("/var/log", False, 0),
-        "/host/proc": ("/proc", False, 0),
-        "/host/sys": ("/sys", False, 0),
-        "/host/root": ("/", False, 1),
-    }
-    variables = {"NODE_NAME": NODE, "HOST_PROC": "/host/proc", "HOST_SYS": "/host/sys", "HOST_ROOT": "/host/root"}
-    runtime, pod = Restricted(work), Pod(work, "agent")
-    runtime.run_pod(pod)
-    container = runtime.start_agent(pod, mounts, variables)
-    url = f"http://{runtime.address(pod)}:{PORT}"
-    try:
-        process = runtime.process(container)
-        wait_for("the agent's first sample", lambda: samples_of(page_of(url)))
-        check_confined(process)
-        say(f"the agent runs at {url} as user {USER} without a capability, its root read-only")
-        prove(work, url, process)
-    except SystemExit:
-        print(text_of(f"{pod.directory}/main/0.log"), file=sys.stderr)
-        raise
-
-
 def prove(work, url, process):
     rounds = [fresh_page(url) for _ in range(2)]
     for (page, watcher) in rounds:
@@ -452,8 +357,6 @@ def prove(work, url, process):
     seen = page["node_filesystem_size_bytes"].keys()
     say(f"file systems with a size: {', '.join(sorted(dict(labels)['mountpoint'] for labels in seen))}")
     closed = [mount for mount, full in rounds[-1][1].disks[-1].items() if isinstance(full, int)]
-    say(f"closed to user {USER}, whoever asks: {', '.join(sorted(point for _, point, _ in closed)) or 'none'}")
+    say(f"closed to user {USER}, whoever asks: {len(closed)} mounts, which have no size here either")
     check_late_mount(work, url)
 
-
-main(*sys.argv[1:])
