@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod import;
 pub mod prepare;
 pub mod read;
 pub mod run;
@@ -33,6 +34,12 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Log files (CRI or docker json, plain or gzip) to rows on standard output
     Read(read::ReadArgs),
+    /// The configuration of another agent to one of ours, on standard output
+    Import {
+        /// Whose
+        #[command(subcommand)]
+        from: import::ImportFrom,
+    },
     /// Check a configuration: every mistake at once, or the effective configuration and its bounds
     Check {
         /// The configuration; without it the embedded default
@@ -54,6 +61,10 @@ pub fn perform(command: Command) -> u8 {
         Command::Read(args) => {
             let (mut stdin, mut out) = (io::stdin().lock(), io::stdout().lock());
             read::read(&args, &mut stdin, &mut out, &mut io::stderr())
+        }
+        Command::Import { from } => {
+            let (mut stdin, mut out) = (io::stdin().lock(), io::stdout().lock());
+            import::import(&from, &mut stdin, &mut out, &mut io::stderr())
         }
         Command::Check { config, connect } => {
             let (mut out, mut err) = (io::stdout(), io::stderr());

@@ -13,6 +13,7 @@ pub mod mistake;
 pub mod multiline;
 pub mod parse;
 pub mod pattern;
+pub mod preset;
 pub mod render;
 pub mod scrape;
 pub mod secret;
@@ -49,6 +50,8 @@ pub struct Config {
     pub node: String,
     /// The `ClusterName` column; absent: no such column.
     pub cluster_name: Option<String>,
+    /// The profile that the defaults of other keys come from.
+    pub preset: Option<preset::Preset>,
     /// Where checkpoints, dead letters and the default file sink live.
     pub state_dir: PathBuf,
     /// How long a drain may take after SIGTERM.

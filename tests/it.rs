@@ -24,6 +24,10 @@ mod deploy;
 #[path = "it/docs.rs"]
 mod docs;
 
+/// What Container Insights is told becomes a configuration that `check` accepts; the rest is named.
+#[path = "it/import.rs"]
+mod import;
+
 /// A strict HTTP server that does as a test tells it.
 #[path = "it/support/http_server.rs"]
 mod http_server;

@@ -219,6 +219,8 @@ fn fixed_changes(before: &Config, after: &Config) -> Vec<&'static str> {
     let Config {
         node,
         cluster_name: _,
+        // Its part in other keys is in those.
+        preset: _,
         state_dir,
         shutdown_grace_ms: _,
         reload_grace_ms: _,

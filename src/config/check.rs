@@ -22,6 +22,7 @@ use super::kubernetes::{self, Kubernetes};
 use super::metrics::Metrics;
 use super::mistake::{Place, Report};
 use super::multiline;
+use super::preset::Preset;
 use super::substitute::Environment;
 use super::walk::{Section, is_name};
 use super::yaml::{Node, Value};
@@ -43,6 +44,7 @@ pub fn check(root: &Node, node: &str, env: &Environment<'_>, report: &mut Report
     let mut config = Config {
         node: node.to_owned(),
         cluster_name: None,
+        preset: None,
         state_dir: PathBuf::from(STATE_DIR),
         shutdown_grace_ms: 20_000,
         reload_grace_ms: 5_000,
@@ -60,6 +62,7 @@ pub fn check(root: &Node, node: &str, env: &Environment<'_>, report: &mut Report
         return config;
     };
     top.refuse_unknown(report);
+    preset(&top, &mut config, report);
     top.numbers(&TOP_NUMBERS, &mut config, report);
     match top.name("node", report) {
         Some(name) => config.node = name,
@@ -82,6 +85,17 @@ pub fn check(root: &Node, node: &str, env: &Environment<'_>, report: &mut Report
     own_log(&top, &mut config.own_log, report);
     sinks(&top, &mut config, report);
     config
+}
+
+/// Before all other keys, for it changes their defaults.
+fn preset(top: &Section<'_>, config: &mut Config, report: &mut Report) {
+    if top.field("preset").is_some_and(|field| field.is_null()) {
+        return;
+    }
+    let presets = Preset::ALL.map(|preset| (preset.name(), preset));
+    if let Some(preset) = top.choice("preset", &presets, report) {
+        preset.apply(config);
+    }
 }
 
 fn logs(top: &Section<'_>, logs: &mut Logs, report: &mut Report) {

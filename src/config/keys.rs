@@ -105,11 +105,15 @@ pub(super) const fn key(name: &'static str, allowed: &'static str) -> Key {
 }
 
 /// Top level, without numbers.
-pub static TOP: [Key; 9] = [
+pub static TOP: [Key; 10] = [
     key("node", TEXT),
     key(
         "cluster_name",
         "a text of 1 to 1024 printable characters, or null",
+    ),
+    key(
+        "preset",
+        "standard, cost-optimized, logs-and-events or null",
     ),
     key("state_dir", PATH),
     key("logs", "a mapping"),

@@ -13,6 +13,7 @@ use super::keys::{
 use super::metrics::{Metrics, Profile};
 use super::multiline;
 use super::pattern::Pattern;
+use super::preset::Preset;
 use super::scrape::Scrape;
 use super::sinks::http;
 use super::substitute::escape;
@@ -30,6 +31,7 @@ pub fn render(config: &Config) -> String {
     };
     page.scalar("node", &config.node);
     page.scalar_or_null("cluster_name", config.cluster_name.as_deref());
+    page.raw("preset", config.preset.map_or("null", Preset::name));
     page.path("state_dir", &config.state_dir);
     page.numbers(&TOP_NUMBERS, config);
     page.open("logs");
@@ -386,7 +388,7 @@ fn json(value: &serde_json::Value) -> String {
 }
 
 /// A text as a YAML scalar: plain where nothing else can be read into it.
-pub(super) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.');
     let meant = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')

@@ -75,6 +75,19 @@ pub struct Entry {
 
 /// Reads `text`. `None`: it is not YAML within our bounds, and the report says why. An empty text is an empty mapping.
 pub fn read(text: &str, environment: &Environment<'_>, report: &mut Report) -> Option<Node> {
+    read_with(text, Some(environment), report)
+}
+
+/// As [`read`], with `${...}` left as it stands: for texts that are no config of ours.
+pub fn read_foreign(text: &str, report: &mut Report) -> Option<Node> {
+    read_with(text, None, report)
+}
+
+fn read_with<'a>(
+    text: &'a str,
+    environment: Option<&'a Environment<'a>>,
+    report: &'a mut Report,
+) -> Option<Node> {
     if text.len() > TEXT_BYTES_MAX {
         let found = text.len();
         let text = format!("found {found} bytes; a config may have {TEXT_BYTES_MAX}");
@@ -106,7 +119,7 @@ struct Stop;
 
 struct Reader<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    environment: &'a Environment<'a>,
+    environment: Option<&'a Environment<'a>>,
     report: &'a mut Report,
     nodes: usize,
 }
@@ -205,7 +218,11 @@ impl<'a> Reader<'a> {
     }
 
     fn scalar(&mut self, written: String, style: ScalarStyle, place: Place, path: &str) -> Value {
-        match substitute(&written, self.environment) {
+        let filled = match self.environment {
+            Some(environment) => substitute(&written, environment),
+            None => Ok((written.clone(), false)),
+        };
+        match filled {
             Ok((text, substituted)) => Value::Scalar(Scalar {
                 text,
                 written,

@@ -199,6 +199,12 @@ fn without_metadata(select: &Select, chain: &ChainMeta) -> Verdict {
     let rules = select.include.need_metadata() || select.exclude.need_metadata();
     let annotations = !select.pod_annotations.is_empty();
     match chain.pod_state {
+        // It has been waited for already, for as long as the first lines may be held back.
+        PodState::Awaited
+            if (rules || annotations) && select.metadata_missing == MetadataMissing::Include =>
+        {
+            missing(select, "nothing is known of the pod yet")
+        }
         PodState::Awaited if rules => Verdict::wait("rules wait for what is known of the pod"),
         PodState::Awaited if annotations => {
             Verdict::wait("the pod's annotations are not known yet")

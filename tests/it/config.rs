@@ -9,6 +9,7 @@ use longshore::cli::check::{BAD, GOOD, UNREACHED, check};
 use longshore::config::keys::{common, places};
 use longshore::config::mistake::Report;
 use longshore::config::parse::{DEFAULT_YAML, parse};
+use longshore::config::preset::Preset;
 use longshore::config::render::render;
 use longshore::config::sinks::SinkType;
 use longshore::config::yaml::{Node, Value, read};
@@ -494,4 +495,24 @@ sinks:
     assert_eq!(said("files", "BAD: "), 1, "{out}");
     assert_eq!(said("void", "good: "), 1, "{out}");
     assert!(!out.contains("guessed"), "a secret is shown");
+}
+
+/// The table of presets says what they set.
+#[test]
+fn the_table_of_presets_says_what_the_code_does() {
+    let text = page("CONFIG.md");
+    for preset in [None].into_iter().chain(Preset::ALL.map(Some)) {
+        let name = preset.map_or("none", Preset::name);
+        let further = preset.map_or(String::new(), |it| format!("preset: {}\n", it.name()));
+        let node = effective("http", &further);
+        let keys = [
+            "metrics.enabled",
+            "metrics.interval_ms",
+            "metrics.profile",
+            "logs.select.exclude.namespaces",
+        ];
+        let cells = keys.map(|key| cell(&node, key).unwrap().replace(['`', '[', ']'], ""));
+        let row = format!("| {name} | {} |", cells.join(" | "));
+        assert!(text.contains(&row), "not in CONFIG.md: {row}");
+    }
 }

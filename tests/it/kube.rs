@@ -22,6 +22,11 @@ struct Rig {
 
 impl Rig {
     fn new(kubernetes: Value) -> Rig {
+        Rig::with(kubernetes, "wait")
+    }
+
+    /// With another answer to what is to be done with pods that are not known.
+    fn with(kubernetes: Value, missing: &str) -> Rig {
         let node = Node::new();
         let ca = node.path("ca.pem");
         let api = Api::start("first", &ca);
@@ -41,7 +46,8 @@ impl Rig {
             all[key] = value.clone();
         }
         let sinks = json!({"rows": node.file_sink("rows")});
-        let config = node.configure(sinks, json!({"kubernetes": all}));
+        let top = json!({"kubernetes": all, "logs": {"select": {"metadata_missing": missing}}});
+        let config = node.configure(sinks, top);
         Rig { node, api, config }
     }
 
@@ -290,7 +296,7 @@ fn a_static_pod_is_known_by_its_config_hash() {
 
 #[test]
 fn lines_wait_for_nobody_who_does_not_answer() {
-    let rig = Rig::new(json!({"metadata_wait_ms": 500}));
+    let rig = Rig::with(json!({"metadata_wait_ms": 500}), "include");
     rig.api.change_token("not ours");
     rig.api.put("pods", pod("web", "u1", "web"));
     rig.say("web", "u1", "alone");

@@ -361,7 +361,7 @@ fn the_path_says_whose_log_it_is() {
         names.push(
             row["KubernetesMetadata"]["podUid"]
                 .as_str()
-                .unwrap()
+                .unwrap_or_default()
                 .to_owned(),
         );
         names

@@ -97,6 +97,7 @@ pub fn config(directory: &Path) -> Config {
     Config {
         node: "demo-node".to_owned(),
         cluster_name: None,
+        preset: None,
         state_dir: directory.join("state"),
         shutdown_grace_ms: DRAIN_GRACE.as_millis() as u64,
         reload_grace_ms: 5_000,

@@ -142,6 +142,7 @@ fn config() -> Config {
     Config {
         node: "node-1".to_owned(),
         cluster_name: None,
+        preset: None,
         state_dir: PathBuf::from("/nowhere"),
         shutdown_grace_ms: 20_000,
         reload_grace_ms: 5_000,
@@ -285,6 +286,7 @@ impl Admin {
         view.last_accepted = Some(admin.now());
         view.counters.failures = vec![("disk", 3)];
         view.counters.read_errors = vec![("permission", 1)];
+        view.counters.redactions = vec![("jwt", 1)];
         admin.boards[0].publish(view);
         admin.advance(Duration::from_secs(1));
         admin
