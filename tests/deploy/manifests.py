@@ -31,8 +31,12 @@ GIVEN = {
     "dcr": "dcr-00000000000000000000000000000001",
     "status.hostIP": "192.0.2.1",
 }
+# What every pod has of its cluster.
+CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 # Kinds that are no part of Kubernetes, with what is asked of them here: {kind: (apiVersion, keys)}.
 CUSTOM = {
+    "PrometheusRule": ("monitoring.coreos.com/v1", {"apiVersion", "kind", "metadata", "spec"}),
     "PodMonitor": ("monitoring.coreos.com/v1", {"apiVersion", "kind", "metadata", "spec"}),
     "SecurityContextConstraints": ("security.openshift.io/v1", {
         "apiVersion", "kind", "metadata", "users", "groups", "allowHostDirVolumePlugin", "volumes", "runAsUser",
@@ -68,6 +72,8 @@ port: 9700
 service: {annotations: {a: b}}
 networkPolicy: {from: [{namespaceSelector: {matchLabels: {name: monitoring}}}]}
 podMonitor: {enabled: true, labels: {release: prometheus}, metricRelabelings: [{action: labeldrop, regex: x}]}
+prometheusRule: {enabled: true, labels: {release: prometheus}}
+dashboards: {enabled: true, labels: {grafana_dashboard: "yes"}, annotations: {grafana_folder: Nodes}}
 extraEnv: [{name: CLUSTER_NAME, value: blue}]
 envFrom: [{configMapRef: {name: more}}]
 extraVolumes: [{name: ca, configMap: {name: ca}}]
@@ -76,7 +82,7 @@ extraInitContainers: [{name: wait, image: busybox}]
 extraContainers: [{name: beside, image: busybox}]
 """ % ("0" * 64)
 NONSENSE = [{"preset": "everything"}, {"resource": {}}, {"port": 0}, {"image": {"repository": ""}}, {"tolerations": {}},
-            {"podMonitor": {"interval": 15}}]
+            {"podMonitor": {"interval": 15}}, {"dashboards": {"labels": {"grafana_dashboard": 1}}}]
 
 problems = []
 # Documents that have been held against the schemas: most are the same in every overlay.
@@ -121,6 +127,15 @@ def check_custom(where, documents, document):
             problem(where, f"{name_of(document)} selects other pods: {labels}")
         if not {endpoint["port"] for endpoint in document["spec"]["podMetricsEndpoints"]} <= ports:
             problem(where, f"{name_of(document)} asks for another port than {ports}")
+        for endpoint in document["spec"]["podMetricsEndpoints"]:
+            named = {rule["targetLabel"] for rule in endpoint.get("relabelings", [])
+                     if rule.get("sourceLabels") == ["__meta_kubernetes_pod_node_name"]}
+            if named != {"node", "instance"}:
+                problem(where, f"{name_of(document)} gives the node's name to {sorted(named)} alone")
+    if document["kind"] == "PrometheusRule":
+        alerts = [rule["alert"] for group in document["spec"]["groups"] for rule in group["rules"]]
+        if not alerts or len(alerts) != len(set(alerts)):
+            problem(where, f"{name_of(document)} has the alerts {alerts}")
 
 
 def check_schemas(where, documents, versions):
@@ -171,7 +186,7 @@ def check_names(where, documents):
 # --- The agent ------------------------------------------------------------------------------------------------------
 
 def variables(container):
-    found = {}
+    found = dict(CLUSTER)
     for variable in container["env"]:
         source = variable.get("valueFrom", {})
         key = source.get("fieldRef", {}).get("fieldPath") or source.get("secretKeyRef", {}).get("key")
@@ -188,6 +203,24 @@ def secret_files(node):
     elif isinstance(node, list):
         for value in node:
             yield from secret_files(value)
+
+
+def check_rights(where, documents, kubernetes):
+    """What the config asks the API server for, the account may ask."""
+    if kubernetes["source"] != "api":
+        return
+    wanted = {"pods"} | {kind for kind, key in (("nodes", "node_object"), ("namespaces", "namespace_labels"))
+                         if kubernetes[key]}
+    spec = documents["DaemonSet longshore"]["spec"]["template"]["spec"]
+    if not spec.get("automountServiceAccountToken"):
+        problem(where, "the config asks the API server, and the pod has no token")
+    granted = {}
+    for rule in documents["ClusterRole longshore"]["rules"]:
+        for resource in rule["resources"]:
+            granted.setdefault(resource, set()).update(rule["verbs"])
+    for resource in sorted(wanted):
+        if granted.get(resource) != {"list", "watch"}:
+            problem(where, f"the config has {resource} listed and watched, the role grants {granted.get(resource)}")
 
 
 def check_config(where, documents, longshore):
@@ -207,7 +240,8 @@ def check_config(where, documents, longshore):
         # Where no mount is measured nothing is asked of the node's root.
         if config["metrics"]["filesystem_mounts_exclude"] != ".":
             paths.append(config["metrics"]["root"])
-    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+    check_rights(where, documents, config["kubernetes"])
+    mounts = [ACCOUNT_PATH] + [mount["mountPath"] for mount in container["volumeMounts"]]
     for path in paths:
         if not any(path == mount or path.startswith(f"{mount}/") for mount in mounts):
             problem(where, f"{path} of the config is not mounted")

@@ -74,6 +74,16 @@ fn given(variable: &Node) -> String {
     .to_owned()
 }
 
+/// What every pod has of its cluster.
+fn of_cluster(name: &str) -> Option<String> {
+    let value = match name {
+        "KUBERNETES_SERVICE_HOST" => "10.0.0.1",
+        "KUBERNETES_SERVICE_PORT" => "443",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
 /// The pod, its container, and the configuration that it is given, which has only the container's variables.
 fn deployed(set: &Node) -> (&Node, &Node, Config) {
     let pod = get(set, &["spec", "template", "spec"]);
@@ -84,6 +94,7 @@ fn deployed(set: &Node) -> (&Node, &Node, Config) {
         variables
             .find(|variable| text(variable, &["name"]) == name)
             .map(given)
+            .or_else(|| of_cluster(name))
     };
     let config = parse(
         &page("base/longshore.yaml"),
@@ -198,6 +209,41 @@ fn the_state_is_prepared_for_the_user_that_the_agent_is() {
         let found: Vec<&str> = found.iter().map(|name| text(name, &[])).collect();
         assert_eq!(found, added);
     }
+}
+
+/// Whoever takes the comment marks away has what the comments promise.
+#[test]
+fn what_is_commented_out_loads_as_well() {
+    let (mut begun, mut text) = (0, String::new());
+    for line in page("base/longshore.yaml").lines() {
+        let content = line.trim_start();
+        let indent = line.len() - content.len();
+        // A comment in words has a blank behind its mark; what is inside of an example has two.
+        let example = content
+            .strip_prefix('#')
+            .filter(|rest| !rest.starts_with(' ') && !rest.is_empty() || rest.starts_with("  "));
+        begun += usize::from(example.is_some_and(|rest| !rest.starts_with(' ')));
+        text.push_str(line.get(..indent).unwrap());
+        text.push_str(example.unwrap_or(content));
+        text.push('\n');
+    }
+    assert!(begun >= 4, "{begun} examples");
+    let environment = |name: &str| match name {
+        "LOGS_URL" => Some("https://logs.example/rows".to_owned()),
+        "NODE_NAME" => Some("x".to_owned()),
+        name => of_cluster(name),
+    };
+    let config = parse(&text, "longshore.yaml", &environment, "node").unwrap();
+    let plain = parse(
+        &page("base/longshore.yaml"),
+        "longshore.yaml",
+        &environment,
+        "node",
+    );
+    let plain = plain.unwrap();
+    assert_ne!(config.logs.select, plain.logs.select);
+    assert_ne!(config.logs.lines, plain.logs.lines);
+    assert_ne!(config.logs.multiline, plain.logs.multiline);
 }
 
 /// A drain ends before the kubelet's patience does; probes reach the admin server; the memory suffices.

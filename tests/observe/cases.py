@@ -105,6 +105,7 @@ CASES = {
          (f'longshore_catalog_open_errors_total{{{I},kind="not_found"}}', "0+3x30"),
          (f"longshore_catalog_root_missing{{{I}}}", "0x30")],
     ),
+    "LongshorePodsUnknown": one(15, f'longshore_chains_waiting{{{I},sink="s"}}', "2x20", "2 2 2 2 2 0 2x20"),
     "LongshoreSamplesDropped": (
         20,
         [(f'longshore_samples_dropped_total{{{I},sink="s",reason="too_old"}}', "0+9x30")],

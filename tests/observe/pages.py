@@ -24,6 +24,7 @@ metadata:
   namespace: longshore
   labels:
     app.kubernetes.io/name: longshore
+    app.kubernetes.io/instance: longshore
 spec:
 """
 # Grafana's names of units, by what they mean.

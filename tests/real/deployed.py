@@ -4,7 +4,8 @@ deployed.py WORK IMAGE KUBECTL [DOWN_S]    exit 0 if all of it holds; IMAGE: an 
 
 Security context, init container, arguments, variables, mounts, probes and limits are the rendered manifest's. Of its
 config only two lines are others: a sample is taken each second, and a column tells which config a row was made by.
-The receiver is found by its name through a cluster's search domains, and counts every numbered line.
+The receiver is found by its name through a cluster's search domains, and counts every numbered line. The API server is
+told of each pod, and is asked with the service account's token and the rights of the manifest's role.
 """
 
 import collections
@@ -22,13 +23,15 @@ import time
 import urllib.parse
 import urllib.request
 
+from api import Api
 from kubelet import Kubelet, Pod, memory_of, render
 from node import NODE, TOP, USER, check_confined, fail, page_of, prove as prove_measures, samples_of, say, text_of
-from runtime import Runtime
+from runtime import IMAGE, NAMESPACE as PODS_NAMESPACE, Runtime
 from scenario import Pod as LoggingPod
 
 NAMESPACE = "longshore"
 TOKEN = "token-of-the-receiver"
+ACCOUNT_TOKEN = "token-of-the-account"
 SEARCH = ["longshore.svc.cluster.local", "svc.cluster.local", "cluster.local"]
 RECEIVER = "receiver.logs.svc.cluster.local"
 KUBELET = "/var/lib/kubelet"
@@ -54,6 +57,9 @@ trap "kill $!" TERM
 wait
 """
 ROW = re.compile(rb'"PodName":"([^"]*)","PodNamespace":"[^"]*","LogMessage":"(\w+) (\d{8}) ')
+METADATA = re.compile(rb'"PodName":"([^"]*)",.*,"KubernetesMetadata":(\{.*\}),"ClusterName"')
+# By annotation, in words that a row could get wrong.
+NOTE = 'of "nobody", \\ \u00e9'
 
 
 def wait_for(what, look, seconds=PATIENCE_S, pause=0.05):
@@ -104,6 +110,8 @@ class Receiver:
     def __init__(self, address):
         self.lock = threading.Lock()
         self.counts, self.rows, self.others, self.generations = {}, 0, [], collections.Counter()
+        # {pod: {the column KubernetesMetadata as it came: rows}}
+        self.metadata = {}
         self.away, self.port, self.address = False, 0, address
         self.come()
 
@@ -153,6 +161,9 @@ class Receiver:
                 counts = self.counts.setdefault((pod.decode(), tag.decode()), {})
                 number = int(number)
                 counts[number] = counts.get(number, 0) + 1
+            for (pod, column), count in collections.Counter(METADATA.findall(rows)).items():
+                columns = self.metadata.setdefault(pod.decode(), {})
+                columns[column] = columns.get(column, 0) + count
             self.generations.update(word.decode() for word in re.findall(rb'"generation":"(\w+)"', rows))
         return 204
 
@@ -177,7 +188,43 @@ class Prometheus:
         return float(found[0]["value"][1]) if found else None
 
 
-class FullPod(LoggingPod):
+def pod_object(pod, namespace, image, labels, annotations, container=None):
+    """What the API server has of a pod with one container."""
+    running = {"name": "main", "image": image, "imageID": f"{image}@sha256:{'0' * 64}", "restartCount": 0,
+               "containerID": f"containerd://{container}", "ready": True, "state": {"running": {}}}
+    return {
+        "kind": "Pod", "apiVersion": "v1",
+        "metadata": {"name": pod.name, "namespace": namespace, "uid": pod.uid, "labels": labels,
+                     "annotations": annotations},
+        "spec": {"nodeName": NODE, "containers": [{"name": "main", "image": image}]},
+        "status": {"phase": "Running" if container else "Pending", "containerStatuses": [running] if container else []},
+    }
+
+
+class KnownPod(LoggingPod):
+    """One that the API server is told of, before and after its container is made."""
+
+    def __init__(self, work, name, script, **annotations):
+        super().__init__(work, name, script)
+        self.labels = {"app.kubernetes.io/name": name.partition("-")[0], "pod": name}
+        self.annotations = {"example.com/note": NOTE, **annotations}
+        # Whatever they have been.
+        self.all_labels = [self.labels]
+
+    def relabel(self, api, **labels):
+        self.labels = {**self.labels, **labels}
+        self.all_labels.append(self.labels)
+        self.tell(api, self.containers[-1])
+
+    def tell(self, api, container=None):
+        api.put("pods", pod_object(self, PODS_NAMESPACE, IMAGE, self.labels, self.annotations, container))
+
+    def begin(self, api, runtime):
+        self.start(runtime)
+        self.tell(api, self.containers[-1])
+
+
+class FullPod(KnownPod):
     """Its rotated segments stay as they are: to compress what prints at full speed would be what is measured."""
 
     def compress(self, path):
@@ -205,6 +252,13 @@ class Deployed:
         dns = {"servers": [self.gateway], "searches": SEARCH, "options": ["ndots:5"]}
         self.kubelet = Kubelet(work, NODE, places, dns)
         self.work, self.count, self.out_of_memory = work, 0, 0
+        self.subnet = subnet
+
+    def find_api(self, api):
+        """As a kubelet gives it to pods."""
+        self.api = api
+        self.kubelet.account = {"token": ACCOUNT_TOKEN, "ca.crt": api.authority}
+        self.kubelet.cluster = {"KUBERNETES_SERVICE_HOST": self.gateway, "KUBERNETES_SERVICE_PORT": str(api.port)}
 
     def use(self, directory):
         """A kustomization; the next pod is as it says."""
@@ -233,6 +287,8 @@ class Deployed:
         self.kubelet.run_sandbox(self.pod)
 
     def start(self):
+        labels = self.documents["DaemonSet"]["spec"]["template"]["metadata"]["labels"]
+        self.api.put("pods", pod_object(self.pod, NAMESPACE, self.container["image"], labels, {}))
         began = time.monotonic()
         self.id = self.kubelet.run(self.pod, self.spec)
         started = time.monotonic()
@@ -283,6 +339,7 @@ class Deployed:
         self.kubelet.call("StopPodSandbox", {1: self.pod.sandbox})
         self.kubelet.call("RemovePodSandbox", {1: self.pod.sandbox})
         shutil.rmtree(self.pod.directory)
+        self.api.delete("pods", NAMESPACE, self.pod.name)
 
     def stop(self):
         peak, with_cache, killed = self.memory()
@@ -350,14 +407,16 @@ def main(work, archive, kubectl, down_s="20"):
     subprocess.run(["ctr", "-a", f"{work}/containerd.sock", "-n", "k8s.io", "images", "import", "--snapshotter", "native",
                     archive], check=True, stdout=subprocess.DEVNULL)
     agent, runtime = Deployed(work, kubectl), Runtime(work)
-    steady = [LoggingPod(work, f"steady-{number}", STEADY) for number in (1, 2, 3)]
-    early, full = LoggingPod(work, "early", EARLY), FullPod(work, "full", FULL)
-    for pod in [early, *steady, full]:
+    steady = [KnownPod(work, f"steady-{number}", STEADY) for number in (1, 2, 3)]
+    early, full = KnownPod(work, "early", EARLY), FullPod(work, "full", FULL)
+    unwanted = KnownPod(work, "unwanted", STEADY, **{"longshore.dev/exclude": "true"})
+    for pod in [early, *steady, full, unwanted]:
         runtime.run_pod(pod)
-    early.start(runtime)
+    for pod in (early, unwanted):
+        pod.start(runtime)
     made = make_kubelet_directory(work)
     try:
-        prove(agent, runtime, early, steady, full, work, float(down_s))
+        prove(agent, runtime, early, steady, full, unwanted, work, float(down_s))
     except SystemExit:
         print(agent.kubelet.log(agent.pod, "longshore")[-4000:], file=sys.stderr)
         raise
@@ -376,10 +435,24 @@ def make_kubelet_directory(work):
         return True
 
 
-def prove(agent, runtime, early, steady, full, work, down_s):
+def start_api(agent, work, pods):
+    os.mkdir(f"{work}/api")
+    selectors = {"pods": f"spec.nodeName={NODE}", "nodes": f"metadata.name={NODE}"}
+    api = Api(f"{work}/api", agent.gateway, ACCOUNT_TOKEN, agent.documents["ClusterRole"], selectors)
+    api.put("nodes", {"kind": "Node", "apiVersion": "v1", "metadata": {"name": NODE},
+                      "spec": {"podCIDR": agent.subnet},
+                      "status": {"capacity": {"pods": "110"}, "allocatable": {"pods": "100"}}})
+    for pod in pods:
+        pod.tell(api, pod.containers[-1] if pod.containers else None)
+    return api
+
+
+def prove(agent, runtime, early, steady, full, unwanted, work, down_s):
     agent.change_config("first")
     agent.new_pod()
     names, receiver = Names(agent.gateway), Receiver(agent.gateway)
+    api = start_api(agent, work, [early, *steady, full, unwanted])
+    agent.find_api(api)
     agent.kubelet.secrets["longshore"] = {"url": f"http://receiver.logs:{receiver.port}/rows", "token": TOKEN}
     agent.start()
     check_state(work, USER)
@@ -391,7 +464,7 @@ def prove(agent, runtime, early, steady, full, work, down_s):
         if os.listdir(f"/proc/{agent.process}/root/host/root/{hidden}") or not os.listdir(f"/{hidden}"):
             fail(f"the agent sees /{hidden} of the node, or nothing is there to be hidden")
     for pod in steady:
-        pod.start(runtime)
+        pod.begin(api, runtime)
     wait_for("the first rows", lambda: len(receiver.counts) > len(steady))
     say(f"rows arrive at a receiver that was found as {names.asked[-1]}, after asking for {names.asked[0]}")
     wait_for("the first sample", lambda: samples_of(page_of(agent.url("http"))))
@@ -402,10 +475,75 @@ def prove(agent, runtime, early, steady, full, work, down_s):
             check_scraped(prometheus)
         finally:
             prometheus.process.terminate()
+    relabel(api, receiver, steady[0])
+    swap_config(agent, receiver)
     restart(agent, receiver)
     outage(agent, runtime, receiver, full, down_s)
+    runtime.stop_container(unwanted.containers[-1])
     compare(agent, runtime, receiver, early, steady, full)
+    check_metadata(agent, receiver, [early, *steady, full], unwanted)
     change_user(agent, receiver, work)
+    if api.violations:
+        fail(f"the API server was asked what must not be: {api.violations[:5]}")
+    say(f"the API server was asked for {', '.join(sorted({f'{verb} {kind}' for kind, verb in api.asked}))}, "
+        f"{len(api.asked)} requests in all")
+
+
+def check_metadata(agent, receiver, pods, unwanted):
+    """Rows are of whom the API server says, and a pod that asked to be left out has none."""
+    for pod in pods:
+        found = receiver.metadata.get(pod.name, {})
+        rows = sum(found.values())
+        lines = sum(sum(counts.values()) for (name, _), counts in receiver.counts.items() if name == pod.name)
+        if rows < lines:
+            fail(f"{lines} lines of {pod.name}, and {rows} rows that say whose they are")
+        for column in map(json.loads, found):
+            wanted = {"podUid": pod.uid, "podAnnotations": pod.annotations}
+            if {key: column.get(key) for key in wanted} != wanted or column.get("podLabels") not in pod.all_labels:
+                fail(f"a row of {pod.name} says {column}, not {wanted} with labels of {pod.all_labels}")
+    if unwanted.name in receiver.metadata or unwanted.name.encode() in b"".join(receiver.others):
+        fail(f"{unwanted.name} asked to be left out, and was not")
+    printed = unwanted.total()[0]
+
+    def excluded():
+        return agent.status()["ledger"]["excluded"].get("annotation", {}).get("bytes") == printed
+    wait_for(f"the {printed} bytes of {unwanted.name} to be counted as excluded", excluded)
+    (pods_allocatable,) = [value for labels, value in page_of(agent.url("http"))["kube_node_status_allocatable"].items()
+                           if ("resource", "pods") in labels]
+    if pods_allocatable != 100:
+        fail(f"the node has room for {pods_allocatable} pods, which nobody said")
+    say(f"each row has its pod's labels and annotations; {unwanted.name} asked to be left out: {printed} bytes, no row")
+
+
+def relabel(api, receiver, pod):
+    """A pod that runs is given another label: the rows that follow have it."""
+    pod.relabel(api, moved="yes")
+    wait_for("rows with the new label", lambda: any(
+        json.loads(column)["podLabels"] == pod.labels for column in list(receiver.metadata.get(pod.name, {}))))
+
+
+def swap_config(agent, receiver):
+    """The kubelet swaps a changed ConfigMap into the pod that runs: a wrong one is refused, a right one applied."""
+    def reloads(result):
+        page = page_of(agent.url("http"))
+        return page["longshore_config_reloads_total"].get(frozenset({("result", result)}), 0), \
+            page["longshore_config_refused"][frozenset()]
+    agent.change_config("swapped")
+    right = agent.kubelet.maps["longshore"]["longshore.yaml"]
+    agent.kubelet.maps["longshore"] = {"longshore.yaml": right + "\nsink: {}\n"}
+    agent.swap()
+    wait_for("a wrong config to be refused", lambda: reloads("refused") == (1, 1))
+    if receiver.generations["swapped"] or reloads("applied")[0]:
+        fail("a config that was refused is in force")
+    agent.kubelet.maps["longshore"] = {"longshore.yaml": right}
+    began = time.monotonic()
+    agent.swap()
+    wait_for("rows of the config that was swapped in", lambda: receiver.generations["swapped"])
+    took = time.monotonic() - began
+    wait_for("the count of it", lambda: reloads("applied") == (1, 0))
+    if agent.kubelet.process(agent.id) != agent.process or not os.path.isdir(f"/proc/{agent.process}"):
+        fail("the agent was started anew for it")
+    say(f"a changed ConfigMap: a wrong one is refused, a right one in force {took:.1f} s after it was swapped in")
 
 
 def change_user(agent, receiver, work):
@@ -455,7 +593,7 @@ def restart(agent, receiver):
 def outage(agent, runtime, receiver, full, down_s):
     ended = threading.Event()
     receiver.go()
-    full.start(runtime)
+    full.begin(agent.api, runtime)
     rotating = threading.Thread(target=full.rotate_forever, args=(runtime, ended), daemon=True)
     rotating.start()
     say(f"the receiver is away for {down_s:.0f} s, and one pod prints all it can")

@@ -65,12 +65,13 @@ class Pod:
 
 
 class Kubelet(Runtime):
-    """Runs pods of one DaemonSet. `secrets` and `maps`: {name: {key: text}}."""
+    """Runs pods of one DaemonSet. `secrets` and `maps`: {name: {key: text}}. `account`: the files of the service account;
+    `cluster`: the variables by which every pod finds the API server."""
 
     def __init__(self, work, node, places, dns):
         super().__init__(work)
         self.work, self.node, self.places, self.dns = work, node, places, dns
-        self.secrets, self.maps = {}, {}
+        self.secrets, self.maps, self.account, self.cluster = {}, {}, {}, {}
 
     def sandbox_security(self):
         return {1: {1: self.POD, 2: self.CONTAINER, 3: self.POD}, 9: {1: 0}}
@@ -93,7 +94,7 @@ class Kubelet(Runtime):
     def variables(self, pod, container):
         fields = {"spec.nodeName": self.node, "status.hostIP": self.dns["servers"][0], "metadata.uid": pod.uid,
                   "metadata.name": pod.name, "metadata.namespace": pod.namespace}
-        found = {}
+        found = dict(self.cluster)
         for variable in container.get("env", []):
             source = variable.get("valueFrom", {})
             if "fieldRef" in source:
@@ -130,7 +131,7 @@ class Kubelet(Runtime):
                   5: PROPAGATION[mount.get("mountPropagation")]} for mount in container.get("volumeMounts", [])]
         if spec.get("automountServiceAccountToken"):
             token = self.volume(pod, "token")
-            publish(token, {"token": "token-of-the-account", "namespace": pod.namespace, "ca.crt": ""})
+            publish(token, {"namespace": pod.namespace, **self.account})
             found.append({1: TOKEN_PATH, 2: token, 3: 1})
         hosts = self.volume(pod, "hosts")
         with open(hosts, "w") as file:
