@@ -5,8 +5,8 @@
 //!        |
 //!   catalog     what chains and segments exist, how long they are; holds their descriptors
 //!  ======= one thread per pipeline worker ===================================================
-//!        |  tail       read blocks, parse lines, join parts
-//!        |  select     what is wanted, how urgent it is
+//!        |  tail       read blocks, parse lines, join parts and groups
+//!        |  select     what is wanted, how urgent it is, what is hidden
 //!        |  encode     runs of records -> payload bytes, compressed
 //!        |  pipeline   the loop: schedule, seal, hand over, judge, account
 //!  ==========================================================================================
@@ -14,6 +14,10 @@
 //!        |
 //!   checkpoint  the durable cursors, moved only by a verdict
 //! ```
+//!
+//! Off to the side: `agent` builds all of it and applies new configurations; `kube` asks the cluster who the pods are
+//! and `pods` keeps it for the catalog; `node`, `scrape` and `samples` measure the node and send what they found by a
+//! way of their own; `admin` shows what the others publish.
 
 pub mod admin;
 pub mod agent;

@@ -32,6 +32,7 @@ fn environment(name: &str) -> Option<String> {
         "AZURE_LOGS_ENDPOINT" => "https://rule-x1y2.westeurope-1.ingest.monitor.azure.com",
         "AZURE_LOGS_DCR" => "dcr-00000000000000000000000000000001",
         "NODE_IP" => "192.0.2.7",
+        "KUBERNETES_SERVICE_HOST" => "192.0.2.1",
         _ => return None,
     };
     Some(value.to_owned())
@@ -61,8 +62,16 @@ fn said(out: &str, setting: &str) -> String {
     format!("{first}\n{}", rest.join("\n"))
 }
 
-/// The parser takes what is written, once the variables are there. Only fixtures that need none of `logs.select`,
-/// `logs.multiline`, `kubernetes` and `include_fields`.
+/// The parser takes what is made of any settings, once the variables are there.
+#[test]
+fn whatever_is_written_is_a_configuration() {
+    for name in ["every.yaml", "template.json", "rule.json"] {
+        let (_, out, _) = imported(&[name]);
+        assert_eq!(parsed(&out).sinks.len(), 1, "{out}");
+    }
+}
+
+/// The parser takes what is written.
 #[test]
 fn the_parser_takes_what_is_written() {
     let (code, out, err) = imported(&["plain.yaml"]);
