@@ -1,10 +1,11 @@
-//! What the agent says of itself over HTTP: `/metrics`, `/healthz`, `/readyz` and `/status`.
+//! What the agent says of itself over HTTP: `/metrics`, `/healthz`, `/readyz`, `/status` and `/explain`.
 //!
 //! It only reads: nothing here can block or slow a worker. Invariant: whatever one answer says of one sink comes
 //! from one [`View`](crate::pipeline::board::View) per worker, so the accounts in it balance.
 
 pub mod bounds;
 pub mod configured;
+pub mod explain;
 pub mod filter;
 pub mod health;
 pub mod metrics;
@@ -111,6 +112,8 @@ pub struct Sources {
     pub bounds: Vec<Bound>,
     /// `/proc`.
     pub proc: PathBuf,
+    /// What `/explain` looks names up in.
+    pub basis: explain::Basis,
     /// How many containers of each sink `/metrics` names, those with the most lost and pending bytes first.
     pub container_series_max: usize,
 }

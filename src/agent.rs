@@ -27,6 +27,7 @@ use self::network::Network;
 use self::sinks::{Maker, Places};
 use crate::admin::bounds::Bound;
 use crate::admin::configured::Configured;
+use crate::admin::explain::Basis;
 use crate::admin::server::{Server, serve};
 use crate::admin::{CatalogHealth, Shared, Sources};
 use crate::catalog::change::Changes;
@@ -117,6 +118,7 @@ pub struct Agent {
     catalog: watch::Running,
     changes: Arc<Changes>,
     catalog_health: Arc<dyn CatalogHealth>,
+    basis: Basis,
     outlets: Arc<Outlets>,
     cluster: Option<cluster::Cluster>,
     sampler: Option<sampler::Running>,
@@ -171,6 +173,7 @@ impl Agent {
         );
         let catalog = told(catalog, config, cluster.as_ref());
         let (changes, catalog_stats) = (catalog.changes(), catalog.stats());
+        let basis = basis(config, &catalog, cluster.as_ref());
         let started = made.into_iter().map(|made| made.start(&clock));
         let sinks = started.collect::<Result<Vec<_>, StartError>>()?;
         let catalog = start_catalog(catalog, &clock)?;
@@ -189,6 +192,7 @@ impl Agent {
             sampler: measures::start(config, pods, &outlets, network.handle(), &clock)?,
             cluster,
             changes,
+            basis,
             catalog_health: Arc::new(stats::CatalogView(catalog_stats)),
             outlets,
             configured: Arc::new(Configured::started(clock.now())),
@@ -243,6 +247,7 @@ impl Agent {
             node: self.config.node.clone(),
             bounds: Bound::of(&descriptors::fitted(&self.config)),
             proc: "/proc".into(),
+            basis: self.basis.clone(),
             container_series_max: Sources::CONTAINER_SERIES_MAX,
         }
     }
@@ -321,6 +326,16 @@ fn told(catalog: Catalog, config: &Config, cluster: Option<&cluster::Cluster>) -
     match cluster {
         Some(cluster) => cluster.shown_to(catalog),
         None => catalog,
+    }
+}
+
+/// What `/explain` looks names up in.
+fn basis(config: &Config, catalog: &Catalog, cluster: Option<&cluster::Cluster>) -> Basis {
+    Basis {
+        log_root: config.logs.pod_logs.clone(),
+        register: catalog.register(),
+        stats: catalog.stats(),
+        pods: cluster.map(|cluster| Arc::clone(&cluster.pods)),
     }
 }
 

@@ -23,6 +23,7 @@ mod links;
 mod owners;
 mod pace;
 pub mod path;
+pub mod register;
 mod rest;
 mod schedule;
 mod segment;
@@ -43,6 +44,7 @@ use discover::{Pod, Root};
 use env::Env;
 pub use env::Wanted;
 use feed::Feed;
+use register::Register;
 use schedule::{Schedule, Task};
 use stats::CatalogStats;
 
@@ -182,6 +184,11 @@ impl Catalog {
     /// What is counted.
     pub fn stats(&self) -> Arc<CatalogStats> {
         Arc::clone(&self.env.stats)
+    }
+
+    /// Which chains there are.
+    pub fn register(&self) -> Arc<Register> {
+        Arc::clone(&self.env.register)
     }
 
     /// Does what is due, at most [`Self::DIRECTORIES_PER_STEP`] directories of it. Returns when to be called next;
@@ -370,6 +377,8 @@ impl Catalog {
         if self.rescan.failed {
             self.env.stats.scans_failed.add();
         } else {
+            let scanned_ms = &self.env.stats.scanned_ms;
+            scanned_ms.store(now.as_ms(), std::sync::atomic::Ordering::Relaxed);
             self.env.stats.scans.add();
             for feed in &self.env.feeds {
                 feed.scanned();

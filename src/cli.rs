@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod import;
 pub mod prepare;
 pub mod read;
@@ -49,6 +50,8 @@ pub enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// What the running agent knows of a pod's logs, and why it knows nothing
+    Explain(explain::ExplainArgs),
     /// Give the state directory to the user that the agent runs as; for an init container that is root
     Prepare(prepare::PrepareArgs),
 }
@@ -70,6 +73,7 @@ pub fn perform(command: Command) -> u8 {
             let (mut out, mut err) = (io::stdout(), io::stderr());
             check::check(config.as_deref(), connect, &mut out, &mut err)
         }
+        Command::Explain(args) => explain::explain(&args, &mut io::stdout(), &mut io::stderr()),
         Command::Prepare(args) => prepare::prepare(&args, &mut io::stderr()),
     }
 }

@@ -104,7 +104,7 @@ pub struct Logs {
 /// The admin server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// Address of `/metrics`, `/healthz`, `/readyz` and `/status`.
+    /// Address of `/metrics`, `/healthz`, `/readyz`, `/status` and `/explain`.
     pub listen: SocketAddr,
 }
 

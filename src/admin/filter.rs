@@ -55,7 +55,7 @@ impl Filter {
 }
 
 /// Percent-encoding (RFC 3986, 2.1) undone; what is not of its form stands for itself.
-fn percent_decoded(text: &str) -> String {
+pub(super) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

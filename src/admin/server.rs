@@ -21,16 +21,17 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
+use super::explain::question::Question;
 use super::filter::Filter;
 use super::health::Probe;
-use super::{Shared, Sources, health, metrics, status};
+use super::{Shared, Sources, explain, health, metrics, status};
 
 /// What clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
     /// Connections at a time; further ones wait in the listen queue.
     pub connections_max: usize,
-    /// Pages of `/metrics` and `/status` that are made or being sent at a time; further requests wait.
+    /// Pages of `/metrics`, `/status` and `/explain` that are made or being sent at a time; further requests wait.
     pub pages_max: usize,
     /// Limit on receiving the head of a request.
     pub header_read_timeout: Duration,
@@ -178,6 +179,15 @@ async fn answer<B>(
                 Err(error) => Some(page(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n"))),
             }
         }
+        "/explain" => {
+            let query = request.uri().query().unwrap_or_default();
+            match Question::parse(query) {
+                Ok(question) => {
+                    make(&pages, &page_permit, move |it| explain_page(it, question)).await
+                }
+                Err(error) => Some(page(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n"))),
+            }
+        }
         _ => return Ok(page(StatusCode::NOT_FOUND, TEXT, INDEX)),
     };
     Ok(made.unwrap_or_else(failed))
@@ -212,6 +222,16 @@ fn status_page(sources: &Sources, filter: &Filter) -> Response<Full<Bytes>> {
     }
 }
 
+fn explain_page(sources: &Sources, question: Question) -> Response<Full<Bytes>> {
+    match serde_json::to_string(&explain::answer(sources, question)) {
+        Ok(text) => page(StatusCode::OK, JSON, text),
+        Err(error) => {
+            tracing::error!(%error, "writing /explain as JSON");
+            failed()
+        }
+    }
+}
+
 fn failed() -> Response<Full<Bytes>> {
     let text = "the page could not be made; the agent's own log says why\n";
     page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, text)
@@ -234,7 +254,8 @@ const INDEX: &str = "longshore\n\n\
     /metrics  numbers, in the Prometheus text format\n\
     /healthz  200 while every part of the agent moves\n\
     /readyz   200 once every log that existed at the start is known\n\
-    /status   sinks, ledgers and chains as JSON; ?sink= ?namespace= ?pod= ?chain= narrow it\n";
+    /status   sinks, ledgers and chains as JSON; ?sink= ?namespace= ?pod= ?chain= narrow it\n\
+    /explain  one pod as JSON: ?namespace= and ?pod=, and ?container= if one is meant\n";
 
 fn page(code: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));

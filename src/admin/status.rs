@@ -326,18 +326,18 @@ fn chain_status(chain: &ChainView) -> ChainStatus<'_> {
 }
 
 /// The streams of a collected chain that are left out.
-fn streams_excluded(plan: &Plan) -> Vec<&'static str> {
+pub(super) fn streams_excluded(plan: &Plan) -> Vec<&'static str> {
     let streams = Stream::ALL.into_iter().zip(plan.left_out);
     let left_out = streams.filter(|(_, by)| by.is_some());
     left_out.map(|(stream, _)| stream.as_str()).collect()
 }
 
-fn annotation_errors(plan: &Plan) -> Vec<String> {
+pub(super) fn annotation_errors(plan: &Plan) -> Vec<String> {
     let errors = plan.wishes.errors.iter();
     errors.map(ToString::to_string).collect()
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(ERROR_CHARACTERS_MAX).collect()
 }
 
@@ -364,6 +364,6 @@ fn numbers(stats: Vec<Stat>) -> BTreeMap<String, u64> {
         .collect()
 }
 
-fn ms(duration: std::time::Duration) -> u64 {
+pub(super) fn ms(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

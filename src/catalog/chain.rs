@@ -378,6 +378,11 @@ impl Chain {
         self.unsure.store(!sure, Ordering::Release);
     }
 
+    /// Whether a worker of any sink has been told of it.
+    pub fn is_introduced(&self) -> bool {
+        self.owners.load(Ordering::Acquire) != 0
+    }
+
     /// Workers have ended: nothing waits for them, and their feeds' bits may be others' (catalog only).
     pub(super) fn forget_feeds(&self, bits: u64) {
         self.owners.fetch_and(!bits, Ordering::AcqRel);

@@ -451,7 +451,10 @@ impl Container {
         let wait = Container::INTRODUCE_WITHIN
             .saturating_sub(age_max)
             .clamp(Duration::from_millis(100), Container::ID_WAIT_MAX);
-        Tracked::new(chain, docker, now + wait, now + env.metadata_wait)
+        let tracked = Tracked::new(chain, docker, now + wait, now + env.metadata_wait);
+        let introduced_by = tracked.introduced_by();
+        env.register.add(&tracked.chain, introduced_by);
+        tracked
     }
 
     /// Everything about the chains that follows from time passing.

@@ -12,6 +12,7 @@ use super::feed::Feed;
 use super::head::Heads;
 use super::keeper::Keeper;
 use super::links::Links;
+use super::register::Register;
 use super::stats::CatalogStats;
 use crate::clock::{Clock, Time};
 use crate::config;
@@ -44,6 +45,8 @@ pub struct Env {
     pub links: Links,
     /// The counts.
     pub stats: Arc<CatalogStats>,
+    /// Which chains there are, for others.
+    pub register: Arc<Register>,
     /// Whether any sink may want a chain; if nobody says, all are wanted.
     pub wanted: Option<Wanted>,
     /// Who the pods are, if anybody asks the cluster.
@@ -86,6 +89,7 @@ impl Env {
             heads: Heads::default(),
             links: Links::new(&logs.container_links),
             stats,
+            register: Arc::default(),
             wanted: None,
             pods: None,
             metadata_wait: Duration::ZERO,

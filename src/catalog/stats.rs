@@ -90,6 +90,8 @@ pub struct CatalogStats {
     pub handles_held: Number,
     /// Gauge: bytes of deleted files held open.
     pub deleted_bytes_held: Number,
+    /// The moment at which the last complete scan that succeeded ended, in milliseconds of the clock.
+    pub scanned_ms: AtomicU64,
     /// Complete scans that succeeded.
     pub scans: Number,
     /// Complete scans in which something could not be listed.

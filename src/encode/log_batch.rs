@@ -203,7 +203,8 @@ impl Records {
     }
 }
 
-/// Appends a `LogBatch` of one group: `container` as [`Records::container`] made it, records as [`Records::record`] did.
+/// Appends a `LogBatch` of one group: `container` as `Records::container` made it, records as
+/// `Records::record` did.
 pub fn put_batch<'a>(container: &[u8], records: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
     let group = GROUPS.open(container, out);
     records.for_each(|record| out.extend_from_slice(record));

@@ -77,7 +77,9 @@ impl Counters {
 /// One segment of one chain, as one sink stands to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentView {
-    /// Which.
+    /// Which, in this process; 0 while only the checkpoint knows it.
+    pub serial: u64,
+    /// Which, in every run.
     pub identity: Option<Identity>,
     /// Largest length seen.
     pub len_bytes: u64,

@@ -49,6 +49,7 @@ impl Worker {
 
 fn segment_view(state: &SegmentState) -> SegmentView {
     SegmentView {
+        serial: state.serial,
         identity: state.identity,
         len_bytes: state.seen,
         read: state.read,

@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+mod named;
+
+pub use self::named::Named;
 use super::status::{NodeInfo, PodStatus};
 use super::{PodInfo, PodState};
 use crate::clock::Time;

@@ -156,7 +156,7 @@ impl Planner {
     fn lines(&self, wishes: &mut Wishes) -> Option<Arc<ChainLines>> {
         let planner = self.lines.as_ref()?;
         let mut redact = Vec::new();
-        for name in std::mem::take(&mut wishes.redact) {
+        for name in wishes.redact.clone() {
             match Detector::named(&name) {
                 Some(detector) => redact.push(detector),
                 None => wishes.refuse("longshore.dev/redact", &name, Detector::NAMES),

@@ -41,6 +41,8 @@ fn each_path_answers_in_its_own_way() {
         ("/status", 200, "application/json"),
         ("/status?pod=none", 200, "application/json"),
         ("/status?podd=none", 400, "text/plain; charset=utf-8"),
+        ("/explain?namespace=shop&pod=none", 200, "application/json"),
+        ("/explain?pod=none", 400, "text/plain; charset=utf-8"),
         ("/metrics/", 404, "text/plain; charset=utf-8"),
         ("/../etc/passwd", 404, "text/plain; charset=utf-8"),
     ];

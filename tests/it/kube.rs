@@ -10,6 +10,9 @@ use crate::agent::{Agent, Node, PATIENCE, wait_for};
 
 #[path = "kube/api.rs"]
 mod api;
+/// `longshore explain` says of each pod what is known of its logs, and where nothing is, why.
+#[path = "kube/explain.rs"]
+mod explain;
 
 const TIME: &str = "2026-01-02T03:04:05.000000006Z";
 

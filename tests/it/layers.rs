@@ -127,9 +127,9 @@ const ROOMS: &[Row] = &[
         &["cli"],
         &[
             "clock", "pods", "record", "own_pod", "config", "own_log", "catalog", "tail", "select",
-            "encode", "pipeline", "agent",
+            "encode", "pipeline", "admin", "agent",
         ],
-        "the commands; `read` goes without an agent",
+        "the commands; `read` goes without an agent, `explain` reads what the admin pages write",
     ),
 ];
 

@@ -229,6 +229,7 @@ impl Admin {
             node: "node-1".to_owned(),
             bounds: Bound::of(&config()),
             proc: PathBuf::from("/proc"),
+            basis: longshore::admin::explain::Basis::default(),
             container_series_max: 10,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -385,6 +386,7 @@ pub fn chain(pod: &str, restart: u32, pending_bytes: u64) -> ChainView {
         plan: Arc::default(),
         accounts,
         segments: vec![SegmentView {
+            serial: 1,
             identity: Some(Identity(0xab)),
             len_bytes: 100,
             read: 40,

@@ -467,6 +467,11 @@ impl Agent {
             .clone()
     }
 
+    /// Where its admin pages are.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
