@@ -2,6 +2,8 @@
 //!
 //! A look reads lengths first and the directory's stamp then: a length found by path is believed if no name changed hands.
 
+mod awaited;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -147,8 +149,9 @@ impl Container {
                 tracked.chain.set_unseen_since(measured_before);
             }
         }
-        let looked = if !(force || asked || by_path || self.retry) && self.may_wait(env, now, grown)
-        {
+        let stays = grown || self.live_stays(&growths);
+        let due = force || asked || by_path || self.retry || !stays;
+        let looked = if !due && self.may_wait(env, now, grown) {
             Looked::Good
         } else {
             self.check_names(env, now, (force, asked), &mut growths)
@@ -246,8 +249,9 @@ impl Container {
         looked
     }
 
-    /// Whether the names need not be checked this time. In a quiet directory a new restart shows in the links as well;
-    /// without a link every look checks. In a busy one the live file stays that while little is written.
+    /// Whether the names need not be checked this time, if the live file is still that. In a quiet directory a new
+    /// restart shows in the links as well; without a link every look checks. In a busy one the live file stays that
+    /// while little is written.
     fn may_wait(&self, env: &Env, now: Time, grown: bool) -> bool {
         let interval = if grown {
             Container::BUSY_CHECK_INTERVAL
@@ -257,14 +261,25 @@ impl Container {
         let idle = self.interval >= Duration::from_millis(env.logs.poll_idle_ms);
         let fits = match grown {
             true => self.unchecked_bytes < Container::UNCHECKED_BYTES_MAX,
-            // A directory found at rest has to be found so twice.
-            false => idle && self.shown_by_links(env) && self.rest.is_none(),
+            // A directory found at rest has to be found so twice. What has grown may have been rotated with its last line.
+            false => {
+                let quiet = idle && self.unchecked_bytes == 0;
+                quiet && self.shown_by_links(env) && self.rest.is_none()
+            }
         };
         let recent = |at: Time| now.since(at) < interval;
         fits && self.checked_at.is_some_and(recent)
             && self.is_settled()
             && self.missing_since.is_none()
             && self.chains.values().all(|tracked| tracked.published)
+    }
+
+    /// Whether, of a log that has not grown, the live file is still what the runtime appends to: nothing else shows a
+    /// rotation while no names are checked.
+    fn live_stays(&self, growths: &[(u32, Growth)]) -> bool {
+        let newest = self.chains.values().next_back();
+        newest.is_some_and(|tracked| tracked.holds_live())
+            && !growths.iter().any(|(_, growth)| growth.touched)
     }
 
     /// Whether the chains so far have their links, so that the next one will have one too.
@@ -551,26 +566,6 @@ impl Container {
         self.chains.values_mut().map(Box::as_mut)
     }
 
-    /// The file to be watched from now on, if this has just been found at rest.
-    pub fn take_wish(&mut self) -> Option<PathBuf> {
-        self.rest.as_mut()?.take_wish()
-    }
-
-    /// Notes that the file is watched. Returns whether it is still at rest.
-    pub fn set_awaited(&mut self) -> bool {
-        if let Some(rest) = &mut self.rest {
-            rest.set_watched();
-        }
-        self.rest.is_some()
-    }
-
-    /// An event may have been lost. Returns whether one was waited for.
-    pub fn forget_watch(&mut self) -> bool {
-        let waited = self.rest.take().is_some_and(|rest| rest.is_watched());
-        self.checked_at = None;
-        waited
-    }
-
     /// What dues are multiples of.
     fn beat(interval: Duration) -> Duration {
         (interval / 2).min(Container::BEAT_MAX)
@@ -581,19 +576,5 @@ impl Container {
         self.chains
             .values()
             .any(|tracked| tracked.chain.meta().container_id.is_empty())
-    }
-
-    /// Something happened to a file at rest, not before that moment.
-    pub fn rouse(&mut self, since: Time) {
-        if self.rest.as_ref().is_some_and(|rest| rest.is_watched()) {
-            self.measured_at = self.measured_at.max(since);
-        }
-        self.stir();
-    }
-
-    /// Looks again soon, as if something had grown.
-    pub fn stir(&mut self) {
-        self.interval = Duration::ZERO;
-        self.rest = None;
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: whatever happens to a file of a directory at rest ends the rest at the next look: a write shows in its
 //! length, a new or lost name in its change time. A name that is only added does not show in a file; see
-//! `Container::names_are_known` for how that is found.
+//! `Container::is_resting` for how that is found.
 //!
 //! Kernels stamp changes with a coarse clock, so one stat is not enough: a change may hide behind an equal stamp. A
 //! rest is proven by two equal stats at least [`TICK`] apart, with the directory unchanged between them; any change

@@ -57,6 +57,8 @@ pub struct Growth {
     pub bytes: u64,
     /// Something changed that only a listing can explain.
     pub suspicious: bool,
+    /// The change time of a held file moved, by growing or by another name.
+    pub touched: bool,
     /// Lengths found by path: they hold only if the directory has not changed meanwhile.
     by_path: Vec<(usize, Meta)>,
 }
@@ -215,6 +217,7 @@ impl Tracked {
                 }
                 Ok(meta) => {
                     growth.bytes += meta.len_bytes.saturating_sub(known.raw_len);
+                    growth.touched |= meta.changed_ns != held.meta.changed_ns;
                     growth.grown |= note(&self.chain, known, &meta, now);
                     if known.segment.identity().is_none() {
                         let head = env.heads.read(handle.as_ref(), known.gzip, meta.len_bytes);
@@ -230,6 +233,14 @@ impl Tracked {
             }
         }
         growth
+    }
+
+    /// Whether the file that the runtime appends to is there and held, so that its next rotation shows in its change
+    /// time.
+    pub fn holds_live(&self) -> bool {
+        self.segments
+            .iter()
+            .any(|known| known.live() && known.held && known.segment.gone().is_none())
     }
 
     /// Takes over lengths found by path, when the directory has not changed since it was listed.

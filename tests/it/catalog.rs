@@ -1064,6 +1064,29 @@ fn whatever_happens_to_a_quiet_log_is_known_within_a_second() {
     }
 }
 
+#[test]
+fn a_rotation_of_a_quiet_log_that_is_not_at_rest_is_known_within_a_second() {
+    for delay in (0..2_400).step_by(170) {
+        // The runtime takes its time to reopen.
+        let mut rig = resting();
+        rig.files.rename(LOG, rotated(1));
+        rig.run_ms(3_000 + delay);
+        rig.files.append(LOG, lines(10..20));
+        rig.run_ms(1_000);
+        assert_eq!(rig.content(WEB), lines(0..20), "reopened after {delay} ms");
+
+        // The sink is behind: what was rotated waits to be read, and its descriptor is held.
+        let mut rig = resting();
+        rig.files.rename(LOG, rotated(1));
+        rig.files.append(LOG, lines(10..20));
+        rig.run_ms(30_000 + delay);
+        rig.files.rename(LOG, rotated(2));
+        rig.files.append(LOG, lines(20..30));
+        rig.run_ms(1_000);
+        assert_eq!(rig.content(WEB), lines(0..30), "rotated after {delay} ms");
+    }
+}
+
 /// The wish to have the log watched, fulfilled.
 fn awaited(rig: &mut Rig) -> u64 {
     let wishes = rig.catalog.take_watch_changes();
