@@ -71,7 +71,8 @@ pub struct Play {
 #[derive(Default)]
 struct Shared {
     totals: Mutex<Totals>,
-    away: AtomicBool,
+    /// Held during a round: whoever changes it waits for the deletions under way.
+    away: Mutex<bool>,
     stop: AtomicBool,
     ended: Arc<AtomicBool>,
 }
@@ -118,7 +119,9 @@ fn play(mut player: Player, clock: &dyn Clock, shared: &Shared) -> Result<Played
     let round = Duration::from_millis(ROUND_MS);
     let mut due = clock.now();
     loop {
-        let more = player.round(shared.away.load(Ordering::Acquire))?;
+        let away = shared.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = player.round(*away)?;
+        drop(away);
         *shared.totals.lock().unwrap_or_else(PoisonError::into_inner) = player.totals();
         if !more || shared.stop.load(Ordering::Acquire) {
             return Ok(player.into_played());
@@ -145,9 +148,11 @@ impl Playing {
         *totals.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether an agent is running.
+    /// Says whether an agent is running. Nothing is deleted any more once it is away: what an agent that stops has
+    /// looked for and found, it leaves to the next one.
     pub fn set_away(&self, away: bool) {
-        self.shared.away.store(away, Ordering::Release);
+        let shown = &self.shared.away;
+        *shown.lock().unwrap_or_else(PoisonError::into_inner) = away;
     }
 
     /// Becomes true when the play is over.
